@@ -1,0 +1,18 @@
+//! Words that several modules must agree on: paths, digests, sizes, identifiers and failure classes.
+//!
+//! - Nothing here acts: no files, no clocks, no processes.
+//! - Each type is parsed once, at the edge; afterwards it carries the proof that it is well-formed.
+
+mod digest;
+mod failure;
+mod id;
+mod path;
+mod size;
+mod text;
+
+pub use digest::{DigestError, Sha256};
+pub use failure::{FailureClass, Problem};
+pub use id::{IdError, ObjectId, RunId};
+pub use path::{PathError, RepoPath};
+pub use size::{Bytes, SizeError, format_duration, parse_duration};
+pub use text::{escape_control, truncate};

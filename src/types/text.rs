@@ -1,0 +1,36 @@
+//! Text from outside, made safe to show.
+
+/// Cuts `text` after `max` characters and says so on a line of its own.
+pub fn truncate(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}\n...[truncated]", &text[..end]),
+    }
+}
+
+/// Escapes what could move a cursor, hide text or reorder it: control characters other than newline and tab, and the
+/// bidirectional and invisible format characters.
+///
+/// Source: Unicode Technical Report 36, section 2 (visual spoofing), for the format characters.
+pub fn escape_control(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
+        let steers = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        if steers || (character.is_control() && !matches!(character, '\n' | '\t')) {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_lose_their_force() {
+        assert_eq!(escape_control("\u{1b}[2Jgone\r\n\tkept"), "\\u{1b}[2Jgone\\r\n\tkept");
+        assert_eq!(escape_control("a\u{202e}b"), "a\\u{202e}b");
+    }
+}
