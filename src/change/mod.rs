@@ -30,6 +30,42 @@ pub struct ChangeSet {
 impl ChangeSet {
     /// The digest of the write's content.
     pub fn digests(&self) -> impl Iterator<Item = (&RepoPath, Sha256)> {
-        self.writes.iter().map(|write| (&write.path, Sha256::of(write.content.as_bytes())))
+        self.writes
+            .iter()
+            .map(|write| (&write.path, Sha256::of(write.content.as_bytes())))
+    }
+}
+
+/// What the base commit has at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseEntry {
+    /// Nothing, and nothing stands in the way of creating it.
+    Absent,
+    /// A regular file.
+    File {
+        /// Its bytes.
+        content: Vec<u8>,
+        /// Whether it is executable.
+        executable: bool,
+    },
+    /// A symbolic link.
+    Symlink,
+    /// A directory.
+    Directory,
+    /// A submodule.
+    Submodule,
+    /// Nothing can be there: a parent of the path is a regular file.
+    BelowFile,
+    /// A parent of the path is a symbolic link.
+    BelowSymlink,
+}
+
+impl BaseEntry {
+    /// The digest that a change to this path has to name: of the file's bytes, or of nothing when there is no file.
+    pub fn base_sha256(&self) -> Sha256 {
+        match self {
+            BaseEntry::File { content, .. } => Sha256::of(content),
+            _ => Sha256::EMPTY,
+        }
     }
 }

@@ -19,7 +19,13 @@ pub enum SizeError {
     Duration(String),
 }
 
-const SIZE_UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZE_UNITS: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
 impl FromStr for Bytes {
     type Err = SizeError;
@@ -85,7 +91,9 @@ impl serde::Serialize for Bytes {
 
 impl<'de> serde::Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -96,7 +104,10 @@ mod tests {
     #[test]
     fn sizes_read_back_as_written() {
         for text in ["512B", "64KiB", "1GiB", "3TiB", "1023MiB"] {
-            assert_eq!(text.parse::<Bytes>().map(|bytes| bytes.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<Bytes>().map(|bytes| bytes.to_string()),
+                Ok(text.to_owned())
+            );
         }
         assert_eq!("4096".parse(), Ok(Bytes(4096)));
     }
