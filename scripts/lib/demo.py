@@ -8,7 +8,7 @@ Needs Python's standard library only. Each subcommand does one thing:
     digest DIR       one digest of all that a checkout holds: files, modes, links, and git's HEAD, config, index, hooks
     running WORD     counts processes with WORD among their arguments
     result FILE      verdict, attempts and commit from what `factory run --json` printed, separated by tabs
-    attempts DIR     lines `tried: …` that commands printed to standard output, from the artifacts of a run
+    attempts DIR     lines `tried: …` that commands printed, from the artifacts of a run
 """
 
 import hashlib
@@ -151,9 +151,10 @@ def result(text):
 
 
 def attempts(root):
-    """The lines in the order printed; a line that several artifacts hold counts once."""
+    """The lines in the order printed. A line that several artifacts hold, such as the next prompt, counts once."""
     lines = {}
-    for path in sorted(root.rglob("*stdout*")):
+    # Captured output first, because it has all lines and in their order; the rest, in case it is kept elsewhere.
+    for path in sorted(root.rglob("*"), key=lambda path: ("stdout" not in path.name, path)):
         if path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 if line.startswith("tried: "):
