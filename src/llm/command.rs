@@ -3,6 +3,7 @@
 use super::{Answer, Excerpt, Finish, LlmError, MAX_ANSWER_BYTES, Request};
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -26,10 +27,19 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// The program is the operator's: it runs with their rights and environment, in a process group of its own that is killed
 /// when the time is over or nobody waits any more.
-#[derive(Debug)]
 pub struct Command {
     argv: Vec<OsString>,
     timeout: Duration,
+}
+
+impl fmt::Debug for Command {
+    /// Leaves out the arguments, which may carry secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("program", &self.program())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Command {

@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub fn backoff(attempt: u32, retry_after: Option<Duration>, random: u64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let bound = FIRST.saturating_mul(1 << doublings).min(CAP);
-    let part = u128::from(random) * bound.as_millis() >> 64;
+    let part = (u128::from(random) * bound.as_millis()) >> 64;
     // The bound is 60 000 ms at most, so the part of it fits.
     let jittered = Duration::from_millis(u64::try_from(part).unwrap_or(u64::MAX));
     jittered.max(retry_after.unwrap_or_default())

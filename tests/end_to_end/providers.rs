@@ -1,6 +1,6 @@
 //! Providers, against real servers on loopback, real programs and real files.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop loudly")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop loudly")]
 
 use factory::llm::{Answer, ChatSettings, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Request};
 use factory::types::{FailureClass, Problem as _};
@@ -309,6 +309,22 @@ fn a_refused_connection_may_be_tried_again() {
 }
 
 #[test]
+fn a_server_that_does_not_speak_tls_is_not_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}/v1", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let error = ask(&mut Provider::chat(settings(&address)).unwrap()).unwrap_err();
+    server.join().unwrap();
+    assert!(matches!(error, LlmError::Tls { .. }), "{}", shown(&error));
+    assert_eq!(error.class(), FailureClass::ProviderPermanent);
+    assert!(!shown(&error).contains(KEY));
+}
+
+#[test]
 fn a_flood_is_cut_off_whether_or_not_it_was_announced() {
     let announced = http("200 OK", JSON, &vec![b' '; 20 << 20]);
     let mut endless = format!("HTTP/1.1 200 OK\r\n{JSON}\r\n").into_bytes();
@@ -366,7 +382,10 @@ fn a_program_reads_the_prompt_and_prints_the_answer() {
         (answer.text.into_bytes(), Finish::Complete)
     );
     let argument = Provider::command(["sh", "-c", "printf %s \"$0\"", "a b"]).unwrap();
-    assert!(!argument.describe().contains("a b"), "arguments may be secret");
+    assert!(
+        !format!("{argument:?} {}", argument.describe()).contains("a b"),
+        "arguments may be secret"
+    );
 }
 
 #[test]
