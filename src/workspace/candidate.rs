@@ -72,9 +72,8 @@ impl Layer {
         let top = open_top(&self.dir)?;
         let mut dirs = BTreeSet::new();
         for file in planned {
-            write(&top, file, &mut dirs, owner).map_err(|source| {
-                io_error("write", self.dir.join(file.path.as_str()), source)
-            })?;
+            write(&top, file, &mut dirs, owner)
+                .map_err(|source| io_error("write", self.dir.join(file.path.as_str()), source))?;
         }
         files::settle(&top, 0o755, owner).map_err(|errno| io_error("set the mode of", &self.dir, errno))
     }
@@ -89,12 +88,7 @@ impl Drop for Layer {
 }
 
 /// Writes one file and the directories it needs; `dirs` are those that exist already.
-fn write<'a>(
-    top: &OwnedFd,
-    file: &Planned<'a>,
-    dirs: &mut BTreeSet<&'a str>,
-    owner: Owner,
-) -> std::io::Result<()> {
+fn write<'a>(top: &OwnedFd, file: &Planned<'a>, dirs: &mut BTreeSet<&'a str>, owner: Owner) -> std::io::Result<()> {
     let path = file.path.as_str();
     let mut dir = top.try_clone()?;
     let mut start = 0;

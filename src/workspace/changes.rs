@@ -20,10 +20,7 @@ pub(super) struct Planned<'a> {
 /// What each write becomes, sorted by path.
 ///
 /// Scope and base digests were checked before; what is checked here is what the two kinds of tree rely on.
-pub(super) fn plan<'a>(
-    snapshot: &Snapshot<'_>,
-    change_set: &'a ChangeSet,
-) -> Result<Vec<Planned<'a>>, WorkspaceError> {
+pub(super) fn plan<'a>(snapshot: &Snapshot<'_>, change_set: &'a ChangeSet) -> Result<Vec<Planned<'a>>, WorkspaceError> {
     let mut planned: BTreeMap<&str, Planned<'a>> = BTreeMap::new();
     for write in &change_set.writes {
         let refuse = |why: &str| WorkspaceError::NotWritable {

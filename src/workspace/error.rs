@@ -200,7 +200,9 @@ impl Problem for WorkspaceError {
             WorkspaceError::MalformedRevision { .. } => {
                 "write a branch, a tag or a commit id; it cannot start with `-`".to_owned()
             }
-            WorkspaceError::NoSuchRevision { .. } => "see `git log --all --oneline` for the commits there are".to_owned(),
+            WorkspaceError::NoSuchRevision { .. } => {
+                "see `git log --all --oneline` for the commits there are".to_owned()
+            }
             WorkspaceError::AmbiguousRevision { .. } => "write more digits of the commit id".to_owned(),
             WorkspaceError::NotACommit { .. } => "name a commit, or a branch or tag that leads to one".to_owned(),
             WorkspaceError::Read { .. } => "see what `git fsck` says about the repository".to_owned(),
@@ -208,7 +210,8 @@ impl Problem for WorkspaceError {
                 "see whether the disk is full or the directory is not yours".to_owned()
             }
             WorkspaceError::HostileEntry { .. } => {
-                "no well-meant tool makes such a commit; see `git fsck --strict`, and do not use this history".to_owned()
+                "no well-meant tool makes such a commit; see `git fsck --strict`, and do not use this history"
+                    .to_owned()
             }
             WorkspaceError::TooLarge { .. } => return None,
             WorkspaceError::NotWritable { .. } => "only regular files can be written, in directories".to_owned(),

@@ -98,10 +98,11 @@ impl TreeCache {
     /// Whether the tree is there and was finished in this boot.
     fn is_complete(&self, name: &str) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let marked = rustix::fs::openat(&self.top, format!("{name}{MARKER}"), flags, Mode::empty()).is_ok_and(|marker| {
-            let mut text = String::new();
-            File::from(marker).take(128).read_to_string(&mut text).is_ok() && text == self.boot
-        });
+        let marked =
+            rustix::fs::openat(&self.top, format!("{name}{MARKER}"), flags, Mode::empty()).is_ok_and(|marker| {
+                let mut text = String::new();
+                File::from(marker).take(128).read_to_string(&mut text).is_ok() && text == self.boot
+            });
         marked
             && rustix::fs::statat(&self.top, name, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
@@ -207,7 +208,11 @@ impl Export<'_> {
         let tree = self.repository.tree(tree_id)?;
         for entry in &tree {
             let name = entry.name_bytes();
-            let full = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
+            let full = if path.is_empty() {
+                name.to_vec()
+            } else {
+                [path, b"/", name].concat()
+            };
             self.admit(tree_id, name, &full)?;
             let written = match kind(tree_id, name, entry.filemode_raw())? {
                 Kind::Directory => {

@@ -25,7 +25,7 @@ mod snapshot;
 pub use candidate::Candidate;
 pub use error::WorkspaceError;
 pub use export::TreeCache;
-pub(crate) use objects::{BranchSwap, Written};
+pub(crate) use objects::BranchSwap;
 pub use remove::remove_tree;
 pub use repository::{Head, Repository};
 pub use snapshot::Snapshot;

@@ -31,8 +31,7 @@ fn is_hfs_git_dir(name: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(name) else {
         return false;
     };
-    let ignored =
-        |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let ignored = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
     name.chars()
         .filter(|character| !ignored(character))
         .map(|character| character.to_ascii_lowercase())
@@ -78,7 +77,17 @@ mod tests {
     #[test]
     fn names_that_only_resemble_it_are_kept() {
         for name in [
-            ".gitignore", ".gitattributes", ".gitmodules", ".github", "git", "x.git", "git~10", "...", " ", "a\\b", "..a",
+            ".gitignore",
+            ".gitattributes",
+            ".gitmodules",
+            ".github",
+            "git",
+            "x.git",
+            "git~10",
+            "...",
+            " ",
+            "a\\b",
+            "..a",
         ] {
             assert_eq!(defect(name.as_bytes()), None, "{name:?}");
         }

@@ -99,7 +99,10 @@ impl Repository {
             let mut builder = self.git.treebuilder(base.as_ref())?;
             for (name, id, mode) in entries {
                 // What stays the same is not replaced, so that an old tree's odd mode makes no difference.
-                if !builder.get(name)?.is_some_and(|old| old.id() == id && same_kind(old.filemode_raw(), mode)) {
+                if !builder
+                    .get(name)?
+                    .is_some_and(|old| old.id() == id && same_kind(old.filemode_raw(), mode))
+                {
                     builder.insert(name, id, mode)?;
                 }
             }

@@ -23,7 +23,11 @@ pub fn remove_tree(dir: &Path) -> Result<(), WorkspaceError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let parent = match rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+    let parent = match rustix::fs::open(
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
         Ok(parent) => parent,
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(fail(errno)),

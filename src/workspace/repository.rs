@@ -71,7 +71,9 @@ impl Repository {
             },
             _ => read("HEAD", source),
         })?;
-        let commit = head.peel_to_commit().map_err(|source| read("the commit at HEAD", source))?;
+        let commit = head
+            .peel_to_commit()
+            .map_err(|source| read("the commit at HEAD", source))?;
         // A detached HEAD is its own direct reference, and a link to anything but a branch is as good as detached.
         let branch = head.name_bytes().strip_prefix(b"refs/heads/");
         Ok(Head {
@@ -243,9 +245,11 @@ fn is_partial_clone(git: &git2::Repository) -> Result<bool, git2::Error> {
         return Ok(true);
     }
     let mut promises = false;
-    config
-        .entries(Some(r"^remote\..*\.promisor$"))?
-        .for_each(|entry| promises |= entry.value().is_ok_and(|value| !matches!(value, "false" | "no" | "off" | "0")))?;
+    config.entries(Some(r"^remote\..*\.promisor$"))?.for_each(|entry| {
+        promises |= entry
+            .value()
+            .is_ok_and(|value| !matches!(value, "false" | "no" | "off" | "0"))
+    })?;
     Ok(promises)
 }
 

@@ -102,8 +102,12 @@ impl<'repo> Snapshot<'repo> {
             if let Some(tree) = &exact {
                 collect_lookalikes(tree, &parent, component, false, &mut lookalikes);
             }
-            let entry = exact.as_ref().and_then(|tree| tree.get_name_bytes(component.as_bytes()).map(|e| e.to_owned()));
-            if entry.is_none() && let Some((lookalike, _)) = lookalikes.first() {
+            let entry = exact
+                .as_ref()
+                .and_then(|tree| tree.get_name_bytes(component.as_bytes()).map(|e| e.to_owned()));
+            if entry.is_none()
+                && let Some((lookalike, _)) = lookalikes.first()
+            {
                 return Ok(Some(lookalike.clone()));
             }
             exact = self.subtree(entry.as_ref())?;
