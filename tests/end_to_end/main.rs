@@ -1,5 +1,6 @@
 //! Everything that starts a process, a server or a sandbox: one module for each subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod git;
 mod providers;
 mod sandbox;
