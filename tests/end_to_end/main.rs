@@ -1,6 +1,8 @@
 //! Everything that starts a process, a server or a sandbox: one module for each subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod arrows;
+mod conformance;
 mod git;
 mod providers;
 mod sandbox;
