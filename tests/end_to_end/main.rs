@@ -3,6 +3,5 @@
 
 mod arrows;
 mod conformance;
-mod git;
 mod providers;
 mod sandbox;
