@@ -26,7 +26,11 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(name: &'static str, act: impl FnMut() + 'a) -> Self {
-        Side { name, act: Box::new(act), times: Vec::new() }
+        Side {
+            name,
+            act: Box::new(act),
+            times: Vec::new(),
+        }
     }
 }
 
@@ -46,7 +50,12 @@ fn compare(title: &str, rounds: usize, base: &str, target: &str, mut sides: Vec<
     println!("  {:<44} {:>12} {:>12} {:>14}", "", "median ms", "min ms", "x base");
     let base: Vec<Duration> = sides.iter().find(|side| side.name == base).unwrap().times.clone();
     for side in &sides {
-        let ratios = side.times.iter().zip(&base).map(|(time, base)| time.as_secs_f64() / base.as_secs_f64()).collect();
+        let ratios = side
+            .times
+            .iter()
+            .zip(&base)
+            .map(|(time, base)| time.as_secs_f64() / base.as_secs_f64())
+            .collect();
         println!(
             "  {:<44} {:>12.3} {:>12.3} {:>14.2}",
             side.name,

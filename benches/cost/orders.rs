@@ -39,8 +39,14 @@ pub(crate) fn print() {
         resident.push(measured["peak_kib"].as_f64().unwrap() / 1024.0);
     }
     println!("\none replayed order, without its commands ({ROUNDS} rounds)");
-    println!("  orchestrator: {:.1} ms median (target: at most 50)", crate::median(added));
-    println!("  resident: {:.1} MiB median at its peak (target: at most 40)", crate::median(resident));
+    println!(
+        "  orchestrator: {:.1} ms median (target: at most 50)",
+        crate::median(added)
+    );
+    println!(
+        "  resident: {:.1} MiB median at its peak (target: at most 40)",
+        crate::median(resident)
+    );
 }
 
 /// Runs a program and writes down its wall time and the largest resident set of it and what it waited for.
@@ -58,7 +64,12 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 /// The wall time of all sandboxed commands of the only run in a state directory.
 fn commands_ms(state: &Path) -> f64 {
-    let run = fs::read_dir(state.join("runs")).unwrap().next().unwrap().unwrap().path();
+    let run = fs::read_dir(state.join("runs"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let summary: Value = serde_json::from_str(&fs::read_to_string(run.join("summary.json")).unwrap()).unwrap();
     let attempts = summary["attempts"].as_array().unwrap().iter();
     let commands = attempts.flat_map(|attempt| attempt["commands"].as_array().unwrap());
@@ -82,9 +93,22 @@ fn commit(repository: &Path) {
     for arguments in [
         &["init", "--quiet", "--initial-branch=work"][..],
         &["add", "--all"],
-        &["-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "--quiet", "--message=seed"],
+        &[
+            "-c",
+            "user.name=bench",
+            "-c",
+            "user.email=bench@localhost",
+            "commit",
+            "--quiet",
+            "--message=seed",
+        ],
     ] {
-        let status = Command::new("git").arg("-C").arg(repository).args(arguments).status().unwrap();
+        let status = Command::new("git")
+            .arg("-C")
+            .arg(repository)
+            .args(arguments)
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 }

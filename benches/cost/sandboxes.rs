@@ -25,12 +25,21 @@ fn spawn(words: &str) {
 
 pub(crate) fn print() {
     let path = std::env::var("PATH").unwrap();
-    let operator = Operator { profiles: None, search_path: &path, variable: &|name| std::env::var(name).ok() };
+    let operator = Operator {
+        profiles: None,
+        search_path: &path,
+        variable: &|name| std::env::var(name).ok(),
+    };
     let policy = load_profile("verify", &operator).unwrap();
     let sandbox = Sandbox::start(FACTORY.as_ref()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let tree = Tree { layers: vec![directory.path().to_owned()] };
+    let tree = Tree {
+        layers: vec![directory.path().to_owned()],
+    };
     let command = Command::new(["/bin/true"]);
     let warm = || {
         let report = runtime.block_on(sandbox.run(&policy, &tree, &command, None)).unwrap();

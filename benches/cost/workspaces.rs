@@ -15,7 +15,11 @@ pub(crate) fn repository(at: &Path, files: usize) {
         if number % 100 == 0 {
             fs::create_dir_all(&directory).unwrap();
         }
-        fs::write(directory.join(format!("f{number}.txt")), format!("{number}\n").repeat(60)).unwrap();
+        fs::write(
+            directory.join(format!("f{number}.txt")),
+            format!("{number}\n").repeat(60),
+        )
+        .unwrap();
     }
     let identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"];
     git(at, &["init", "--quiet", "--initial-branch=work"]);
@@ -45,7 +49,10 @@ pub(crate) fn print() {
     }
     println!("\n  target: workspace at 100,000 files at most 1.5 x that at 100, cache warm");
     for (files, median) in &medians {
-        println!("  {files:>7} files: {median:.3} ms, {:.2} x that at 100", median / medians[0].1);
+        println!(
+            "  {files:>7} files: {median:.3} ms, {:.2} x that at 100",
+            median / medians[0].1
+        );
     }
 }
 
@@ -88,7 +95,10 @@ fn measure(scratch: &Path, files: usize) -> f64 {
         rounds,
         "git worktree add --detach",
         "base: git worktree add",
-        vec![Side::new("git worktree add --detach", worktree), Side::new("factory: export, one changed file", workspace)],
+        vec![
+            Side::new("git worktree add --detach", worktree),
+            Side::new("factory: export, one changed file", workspace),
+        ],
     );
     crate::median(times)
 }

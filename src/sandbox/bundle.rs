@@ -19,9 +19,9 @@ pub(super) struct Bundle {
 /// The bundles by name.
 pub(super) const NAMES: [&str; 2] = ["@system", "@toolchain.python"];
 
-/// Programs, libraries and the few files of `/etc` that the loader and libraries read. No users, hosts or keys: those
-/// are written by the sandbox, with content of its own.
-const SYSTEM: [&str; 14] = [
+/// Programs, libraries, and the two of `/etc` that the loader and the links of Debian's alternatives need. No users, hosts
+/// or keys: those are written by the sandbox, with content of its own.
+const SYSTEM: [&str; 10] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -30,12 +30,8 @@ const SYSTEM: [&str; 14] = [
     "/lib64",
     "/libx32",
     "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
     "/etc/alternatives",
     "/etc/localtime",
-    "/etc/mime.types",
-    "/etc/ssl/certs",
 ];
 
 /// The directories of `PATH` that belong to the system.

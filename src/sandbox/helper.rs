@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{IoSliceMut, Read, Seek, Write};
+use std::io::{IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -24,12 +24,16 @@ pub(super) const SUBCOMMAND: &str = "sandbox-init";
 /// How often the memory of a running sandbox is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
+/// The longest request: well below what a message on a socket with default buffers may hold.
+/// Source: socket(7), `wmem_default` (212,992), half of which the kernel counts for itself.
+pub(super) const LONGEST_REQUEST: usize = 100_000;
+
 /// What the parent asks for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
-    /// Run the setup in the first descriptor sent along; the others are standard output, standard error and the report.
-    Run(u64),
+    /// Run this setup. Sent along are the descriptors of standard output, standard error and the report.
+    Run(u64, Box<Setup>),
     /// End that run.
     Kill(u64),
 }
@@ -163,20 +167,22 @@ impl Helper {
     /// Takes one request. An error means that the parent is gone or speaks another language.
     fn receive(&mut self) -> Result<(), Errno> {
         let (request, descriptors) = receive_message(&self.socket)?;
-        match (request, <[OwnedFd; 4]>::try_from(descriptors)) {
-            (Request::Run(id), Ok(descriptors)) => self.run(id, descriptors),
+        match (request, <[OwnedFd; 3]>::try_from(descriptors)) {
+            (Request::Run(id, setup), Ok(descriptors)) => {
+                self.run(id, &setup, descriptors);
+                Ok(())
+            }
             (Request::Kill(id), _) => {
                 self.running.iter().filter(|run| run.id == id).for_each(Running::kill);
                 Ok(())
             }
-            (Request::Run(_), Err(_)) => Err(Errno::EPROTO),
+            (Request::Run(..), Err(_)) => Err(Errno::EPROTO),
         }
     }
 
-    fn run(&mut self, id: u64, [setup, stdout, stderr, report_to]: [OwnedFd; 4]) -> Result<(), Errno> {
-        let setup = read_setup(setup)?;
+    fn run(&mut self, id: u64, setup: &Setup, [stdout, stderr, report_to]: [OwnedFd; 3]) {
         let mut report_to = File::from(report_to);
-        match self.start(&setup, stdout, stderr, &report_to) {
+        match self.start(setup, stdout, stderr, &report_to) {
             Ok(process) => {
                 let now = Instant::now();
                 self.running.push(Running {
@@ -194,7 +200,6 @@ impl Helper {
                 report(&mut report_to, &ReportLine::Gone { limit: None });
             }
         }
-        Ok(())
     }
 
     fn start(
@@ -282,18 +287,9 @@ fn report(to: &mut File, line: &ReportLine) {
     }
 }
 
-fn read_setup(descriptor: OwnedFd) -> Result<Setup, Errno> {
-    let mut file = File::from(descriptor);
-    let mut bytes = Vec::new();
-    file.rewind()
-        .and_then(|()| file.read_to_end(&mut bytes))
-        .map_err(|_| Errno::EIO)?;
-    serde_json::from_slice(&bytes).map_err(|_| Errno::EPROTO)
-}
-
 fn receive_message(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Errno> {
-    let mut buffer = [0; 256];
-    let mut control = nix::cmsg_space!([RawFd; 4]);
+    let mut buffer = vec![0; LONGEST_REQUEST];
+    let mut control = nix::cmsg_space!([RawFd; 3]);
     let mut vectors = [IoSliceMut::new(&mut buffer)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut vectors, Some(&mut control), flags)?;

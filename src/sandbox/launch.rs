@@ -2,22 +2,21 @@
 
 use super::compile::compile;
 use super::error::SandboxError;
-use super::helper::{Request, SUBCOMMAND};
+use super::helper::{LONGEST_REQUEST, Request, SUBCOMMAND};
 use super::output::Capture;
 use super::policy::{Command, Policy, Tree};
 use super::report::{Captured, Enforced, LimitKind, Metering, Outcome, Report, SetupFailure, Stream};
 use super::setup::{HOST_ID_FOR_ROOT, LayerFailure, ReportLine, Setup};
 use super::sys;
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
-use std::fs::File;
-use std::io::{IoSlice, Write};
+use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
 
 /// How much longer than its wall-clock limit a run may take to report, before the helper counts as gone.
@@ -93,7 +92,7 @@ impl Sandbox {
     ) -> Result<Report, SandboxError> {
         let started = Instant::now();
         let setup = compile(policy, tree, command, self.landlock_abi)?;
-        let (run, channels) = self.send(&setup)?;
+        let (run, channels) = self.send(setup.clone())?;
         let kill = KillOnDrop { sandbox: self, run };
         let deadline = setup.limits.wall + GRACE;
         let collected = tokio::time::timeout(deadline, collect(channels, policy.limits.output.0, sink)).await;
@@ -103,30 +102,23 @@ impl Sandbox {
     }
 
     /// Sends a setup with the far ends of three pipes; answers the run's number and the near ends.
-    fn send(&self, setup: &Setup) -> Result<(u64, Channels), SandboxError> {
+    fn send(&self, setup: Setup) -> Result<(u64, Channels), SandboxError> {
         let (stdout, stdout_far) = pipe()?;
         let (stderr, stderr_far) = pipe()?;
         let (report, report_far) = pipe()?;
-        // A file in memory: a setup may be longer than a message, and the helper reads it when it comes to it.
-        let document = rustix::fs::memfd_create("setup", rustix::fs::MemfdFlags::CLOEXEC)
-            .map_err(|errno| channel(errno.into()))?;
-        let mut document = File::from(document);
-        serde_json::to_writer(&mut document, setup).map_err(|error| channel(error.into()))?;
-        document.flush().map_err(channel)?;
         let run = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let far = [
-            document.as_raw_fd(),
-            stdout_far.as_raw_fd(),
-            stderr_far.as_raw_fd(),
-            report_far.as_raw_fd(),
-        ];
-        self.request(&Request::Run(run), &far)?;
+        let far = [stdout_far.as_raw_fd(), stderr_far.as_raw_fd(), report_far.as_raw_fd()];
+        self.request(&Request::Run(run, Box::new(setup)), &far)?;
         Ok((run, Channels { stdout, stderr, report }))
     }
 
     fn request(&self, request: &Request, descriptors: &[RawFd]) -> Result<(), SandboxError> {
         let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;
         let bytes = serde_json::to_vec(request).map_err(|error| channel(error.into()))?;
+        if bytes.len() > LONGEST_REQUEST {
+            let reason = format!("with its environment it is longer than {LONGEST_REQUEST} bytes");
+            return Err(SandboxError::Command { reason });
+        }
         let rights = [ControlMessage::ScmRights(descriptors)];
         let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
         sendmsg::<()>(
@@ -192,7 +184,7 @@ struct Collected {
     lines: Vec<ReportLine>,
 }
 
-/// Reads the three pipes to their ends. Each ends when the last process that could write to it is gone.
+/// Reads both streams to their ends, which come when the last process that could write to them is gone, and the report.
 async fn collect(channels: Channels, cap: u64, sink: Option<Sink<'_>>) -> std::io::Result<Collected> {
     let Channels {
         mut stdout,
@@ -201,19 +193,29 @@ async fn collect(channels: Channels, cap: u64, sink: Option<Sink<'_>>) -> std::i
     } = channels;
     // Both streams feed one sink. A lock rather than a cell, so that the future may move between threads.
     let sink = Mutex::new(sink);
-    let (stdout, stderr, report) = tokio::try_join!(
+    let (stdout, stderr, lines) = tokio::try_join!(
         drain(&mut stdout, Stream::Stdout, cap, &sink),
         drain(&mut stderr, Stream::Stderr, cap, &sink),
-        async {
-            let mut bytes = Vec::new();
-            report.take(REPORT_CAP).read_to_end(&mut bytes).await.map(|_| bytes)
-        },
+        read_report(report),
     )?;
-    let lines = report.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let lines = lines
-        .map(|line| Ok(serde_json::from_slice(line)?))
-        .collect::<std::io::Result<_>>()?;
     Ok(Collected { stdout, stderr, lines })
+}
+
+/// Reads lines up to the one that says that nothing of the command is left. What comes after it is only the end of the
+/// first process itself, whose namespaces the kernel takes a while to tear down.
+async fn read_report(report: Receiver) -> std::io::Result<Vec<ReportLine>> {
+    let mut reader = tokio::io::BufReader::new(report.take(REPORT_CAP));
+    let (mut lines, mut text) = (Vec::new(), Vec::new());
+    loop {
+        text.clear();
+        if reader.read_until(b'\n', &mut text).await? == 0 {
+            return Ok(lines);
+        }
+        lines.push(serde_json::from_slice(&text)?);
+        if matches!(lines.last(), Some(ReportLine::Ended { .. })) {
+            return Ok(lines);
+        }
+    }
 }
 
 async fn drain(
@@ -274,8 +276,12 @@ impl Collected {
                 ReportLine::Gone { limit } => gone = Some(limit),
             }
         }
-        // The helper's line is always the last; without it nobody knows whether something is left.
-        let limit = gone.ok_or(SandboxError::HelperGone)?;
+        // Without either nobody knows whether something is left.
+        let limit = match (&ending, gone) {
+            (Some(_), _) => None,
+            (None, Some(limit)) => limit,
+            (None, None) => return Err(SandboxError::HelperGone),
+        };
         let outcome = outcome(setup, limit, not_started, ending.as_ref())?;
         let (cpu_ms, peak_rss_bytes) = ending.map_or((0, 0), |ending| (ending.cpu_ms, ending.peak_rss_bytes));
         let metering = Metering {

@@ -3,18 +3,15 @@
 use super::Step;
 use crate::sandbox::report::SetupFailure;
 use crate::sandbox::setup::{LayerFailure, ReportLine, Setup};
-use crate::sandbox::sys::{self, Ending, Forked};
+use crate::sandbox::sys::{self, Ending};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use std::ffi::CString;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Runs the command of the setup to its end and answers the last report line of `init`.
 pub(super) fn run(setup: &Setup) -> Result<ReportLine, LayerFailure> {
@@ -26,23 +23,24 @@ pub(super) fn run(setup: &Setup) -> Result<ReportLine, LayerFailure> {
         let program = setup.argv[0].clone();
         return Ok(ReportLine::NotStarted(SetupFailure::ToolMissing { program }));
     };
-    let image = Image::new(setup, &program)?;
-    let null =
-        nix::fcntl::open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).step("open /dev/null")?;
-    // Closed by a successful execve(2); otherwise it carries the reason.
-    let (refused, refusal) = nix::unistd::pipe2(OFlag::O_CLOEXEC).step("make a pipe")?;
-    match sys::fork().step("start the command")? {
-        Forked::Child => image.replace_process(&null, refusal),
-        Forked::Parent(pid) => {
-            drop(refusal);
-            match read_errno(refused) {
-                Some(errno) => Ok(ReportLine::NotStarted(SetupFailure::ProgramUnusable {
-                    program: setup.argv[0].clone(),
-                    reason: errno.desc().to_owned(),
-                })),
-                None => reap(pid),
-            }
-        }
+    // Descriptors of ours were opened to be closed by execve(2); this also marks any that a library opened otherwise.
+    sys::close_on_exec_from(super::REPORT_FD).step("mark descriptors")?;
+    let environment = setup.env.iter().filter_map(|pair| pair.split_once('='));
+    // This is posix_spawn(3): no copy of our memory is made, and a refused execve(2) is our error, not an exit code.
+    let spawned = Command::new(program)
+        .arg0(&setup.argv[0])
+        .args(&setup.argv[1..])
+        .env_clear()
+        .envs(environment)
+        .spawn();
+    match spawned {
+        Ok(child) => reap(child.id() as i32),
+        Err(error) => Ok(ReportLine::NotStarted(SetupFailure::ProgramUnusable {
+            program: setup.argv[0].clone(),
+            reason: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+                .desc()
+                .to_owned(),
+        })),
     }
 }
 
@@ -63,54 +61,6 @@ fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// The arguments of `execve(2)`.
-struct Image {
-    program: CString,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-}
-
-impl Image {
-    fn new(setup: &Setup, program: &Path) -> Result<Self, LayerFailure> {
-        let text = |text: &str| {
-            CString::new(text)
-                .map_err(|_| Errno::EINVAL)
-                .step("pass a word with a NUL byte")
-        };
-        Ok(Image {
-            program: text(&program.to_string_lossy())?,
-            argv: setup.argv.iter().map(|word| text(word)).collect::<Result<_, _>>()?,
-            env: setup.env.iter().map(|pair| text(pair)).collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// In the new process: becomes the command, or says why not and ends.
-    fn replace_process(&self, null: &OwnedFd, refusal: OwnedFd) -> ! {
-        let errno = self.exec(null, &refusal).unwrap_or_else(|errno| errno);
-        // If this fails too, the pipe closes empty and the exit code is the whole story.
-        let _ = nix::unistd::write(refusal.as_fd(), &(errno as i32).to_ne_bytes());
-        sys::exit_now(127)
-    }
-
-    fn exec(&self, null: &OwnedFd, refusal: &OwnedFd) -> Result<Errno, Errno> {
-        sys::dup_onto(null.as_fd(), 0)?;
-        // The report channel and all else but the refusal pipe, which moves to the lowest number behind it.
-        sys::dup_onto(refusal.as_fd(), super::REPORT_FD)?;
-        sys::close_range(super::REPORT_FD + 1)?;
-        sys::set_close_on_exec(super::REPORT_FD)?;
-        Ok(match nix::unistd::execve(&self.program, &self.argv, &self.env) {
-            Err(errno) => errno,
-            Ok(never) => match never {},
-        })
-    }
-}
-
-fn read_errno(refused: OwnedFd) -> Option<Errno> {
-    let mut bytes = [0; 4];
-    std::fs::File::from(refused).read_exact(&mut bytes).ok()?;
-    Some(Errno::from_raw(i32::from_ne_bytes(bytes)))
-}
-
 /// Waits for the command, kills whatever it left behind and waits for that too.
 fn reap(command: i32) -> Result<ReportLine, LayerFailure> {
     let mut ending = None;
@@ -129,6 +79,8 @@ fn reap(command: i32) -> Result<ReportLine, LayerFailure> {
         Some(Ending::Signaled(signal)) => (None, Some(signal)),
         None => (None, None),
     };
+    // Our copies are the last: the parent sees the streams end now, and not only when the namespaces are torn down.
+    sys::close_streams();
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).step("read what was used")?;
     let milliseconds = |time: nix::sys::time::TimeVal| (time.tv_sec() * 1000 + time.tv_usec() / 1000) as u64;
     Ok(ReportLine::Ended {

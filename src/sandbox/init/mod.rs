@@ -111,6 +111,10 @@ fn prepare(channels: Channels) -> Result<File, LayerFailure> {
         sys::dup_onto(fd.as_fd(), number).step("attach a channel")?;
     }
     drop(moved);
+    // Instead of the helper's socket: whoever reads gets the end at once.
+    let null = File::open("/dev/null").step("open /dev/null")?;
+    sys::dup_onto(null.as_fd(), 0).step("attach standard input")?;
+    drop(null);
     sys::close_range(REPORT_FD + 1).step("close inherited descriptors")?;
     Ok(File::from(sys::take_received(REPORT_FD)))
 }

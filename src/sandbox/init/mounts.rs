@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 /// Device nodes of the view: the harmless ones.
 pub(super) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// The tmpfs of what the command writes, while the root is being built.
-const SCRATCH: &str = ".scratch";
+/// Where the new root is built, inside the tmpfs of what the command writes.
+const ROOT: &str = "root";
 
 /// Files and directories that the root itself may hold; its content is what is written below.
 const ROOT_OPTIONS: &str = "mode=0755,size=4m,nr_inodes=8k";
@@ -85,7 +85,7 @@ pub(super) fn forbid_user_namespaces() -> Result<(), LayerFailure> {
 pub(super) fn build_root(setup: &Setup, sources: Sources) -> Result<&'static str, LayerFailure> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step("make the mounts private")?;
-    let root = Root::mount()?;
+    let root = Root::mount(setup)?;
     for (pin, fd) in setup.binds.iter().zip(&sources.binds) {
         root.bind(
             fd.as_fd(),
@@ -100,28 +100,40 @@ pub(super) fn build_root(setup: &Setup, sources: Sources) -> Result<&'static str
     root.etc()?;
     root.proc()?;
     root.dev(&sources.devices)?;
-    let tree = root.writable(setup, &sources.layers)?;
+    let tree = root.writable(&sources.layers)?;
     // Inside, an empty /run says that there is no socket to talk to.
     root.directory(Path::new("/run"))?;
     root.enter()?;
     Ok(tree)
 }
 
-/// The new root while it is being built, under a directory of the old one.
+/// The new root while it is being built, inside the tmpfs that holds what the command writes.
+///
+/// That tmpfs hides a directory of the old root and goes away with it: only what is bound from it stays reachable, not the
+/// upper layer behind the tree's back. A single unmount, because each waits until every processor has noticed.
 struct Root {
+    scratch: PathBuf,
     at: PathBuf,
 }
 
 impl Root {
-    fn mount() -> Result<Self, LayerFailure> {
+    fn mount(setup: &Setup) -> Result<Self, LayerFailure> {
         // Any directory will do: in this private namespace nobody else sees what it hides.
-        let at = ["/tmp", "/mnt", "/var", "/usr"]
+        let scratch = ["/tmp", "/mnt", "/var", "/usr"]
             .map(Path::new)
             .into_iter()
             .find(|path| path.is_dir());
-        let at = at.ok_or(Errno::ENOENT).step("find a directory to build the root on")?;
-        tmpfs(at, ROOT_OPTIONS, MsFlags::MS_NOSUID | MsFlags::MS_NODEV).step("mount an empty root")?;
-        Ok(Root { at: at.to_owned() })
+        let scratch = scratch
+            .ok_or(Errno::ENOENT)
+            .step("find a directory to build the root on")?
+            .to_owned();
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let options = format!("mode=0700,size={},nr_inodes={}", setup.tmp.size.0, setup.tmp.inodes);
+        tmpfs(&scratch, &options, flags).step("mount the private tmpfs")?;
+        let at = scratch.join(ROOT);
+        fs::create_dir(&at).step("make a place for the root")?;
+        tmpfs(&at, ROOT_OPTIONS, flags).step("mount an empty root")?;
+        Ok(Root { scratch, at })
     }
 
     /// The place of an inside path while the old root is still there.
@@ -217,21 +229,13 @@ impl Root {
     }
 
     /// Everything that can be written to: temporary directories, the home, and the upper layer of the tree.
-    fn writable(&self, setup: &Setup, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
-        let scratch = self.directory(&Path::new("/").join(SCRATCH))?;
-        let options = format!("mode=0700,size={},nr_inodes={}", setup.tmp.size.0, setup.tmp.inodes);
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        tmpfs(&scratch, &options, flags).step("mount the private tmpfs")?;
+    fn writable(&self, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
         for (name, inside) in [("tmp", "/tmp"), ("shm", "/dev/shm"), ("home", HOME)] {
-            let source = scratch.join(name);
+            let source = self.scratch.join(name);
             fs::create_dir(&source).step(format!("make `{inside}`"))?;
             self.bind_writable(&source, Path::new(inside))?;
         }
-        let provided = self.tree(&scratch, layers)?;
-        // Only what was bound from it stays reachable: not the upper layer behind the tree's back.
-        umount2(&scratch, MntFlags::MNT_DETACH).step("hide the private tmpfs")?;
-        fs::remove_dir(&scratch).step("remove the mount point of the private tmpfs")?;
-        Ok(provided)
+        self.tree(layers)
     }
 
     fn bind_writable(&self, source: &Path, inside: &Path) -> Result<(), LayerFailure> {
@@ -241,19 +245,19 @@ impl Root {
     }
 
     /// The layers under a writable one: by overlayfs, whose cost does not grow with the tree, else by a copy.
-    fn tree(&self, scratch: &Path, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
+    fn tree(&self, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
         let place = self.directory(Path::new(TREE))?;
         if layers.is_empty() {
-            let empty = scratch.join("tree");
+            let empty = self.scratch.join("tree");
             fs::create_dir(&empty).step("make an empty tree")?;
             self.bind_writable(&empty, Path::new(TREE))?;
             return Ok("empty");
         }
-        match overlay(&place, scratch, layers) {
+        match overlay(&place, &self.scratch, layers) {
             Ok(()) => Ok("overlay"),
             // Not built, not allowed in a user namespace (before Linux 5.11), or its upper layer lacks attributes.
             Err(Errno::ENODEV | Errno::EPERM | Errno::EINVAL | Errno::ENOTSUP) => {
-                let copy = scratch.join("tree");
+                let copy = self.scratch.join("tree");
                 fs::create_dir(&copy).step("make a copy of the tree")?;
                 for layer in layers.iter().rev() {
                     copy_tree(layer.as_fd(), &copy)?;

@@ -11,12 +11,12 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Who returned from [`clone3`] or [`fork`].
-pub(super) enum Forked<P> {
+/// Who returned from [`clone3`].
+pub(super) enum Forked {
     /// The new process.
     Child,
     /// The caller.
-    Parent(P),
+    Parent(Cloned),
 }
 
 /// A process made by [`clone3`].
@@ -32,7 +32,7 @@ pub(super) struct Cloned {
 ///
 /// Must be called by a single-threaded process: the child is a copy of it and may then use everything.
 /// Source: clone(2), `clone3()`.
-pub(super) fn clone3(namespaces: libc::c_int) -> Result<Forked<Cloned>, Errno> {
+pub(super) fn clone3(namespaces: libc::c_int) -> Result<Forked, Errno> {
     let mut pidfd: RawFd = -1;
     let args = libc::clone_args {
         flags: (namespaces | libc::CLONE_PIDFD) as u64,
@@ -59,15 +59,6 @@ pub(super) fn clone3(namespaces: libc::c_int) -> Result<Forked<Cloned>, Errno> {
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Forked::Parent(Cloned { pid: pid as i32, pidfd }))
         }
-    }
-}
-
-/// Copies the calling, single-threaded process.
-pub(super) fn fork() -> Result<Forked<i32>, Errno> {
-    // SAFETY: our callers have one thread, so the child may go on as the parent could.
-    match unsafe { nix::unistd::fork() }? {
-        nix::unistd::ForkResult::Child => Ok(Forked::Child),
-        nix::unistd::ForkResult::Parent { child } => Ok(Forked::Parent(child.as_raw())),
     }
 }
 
@@ -245,10 +236,19 @@ pub(super) fn reset_signals() {
     let _ = nix::sys::signal::sigprocmask(nix::sys::signal::SigmaskHow::SIG_SETMASK, Some(&none), None);
 }
 
-/// Marks a descriptor to be closed by `execve(2)`.
-pub(super) fn set_close_on_exec(fd: RawFd) -> Result<(), Errno> {
-    // SAFETY: F_SETFD takes integers only.
-    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+/// Marks every descriptor from `first` on to be closed by `execve(2)`. Source: close_range(2), Linux 5.11.
+pub(super) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: close_range(2) takes three integers and reads no memory of ours. With CLOSE_RANGE_CLOEXEC it only marks
+    // descriptors, so every `OwnedFd` stays valid until exec.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    Errno::result(rc).map(drop)
 }
 
 /// How a process ended.
@@ -278,5 +278,14 @@ fn wait(pid: i32) -> Result<(i32, Ending), Errno> {
         Ok((pid, Ending::Signaled(libc::WTERMSIG(status))))
     } else {
         Ok((pid, Ending::Exited(libc::WEXITSTATUS(status))))
+    }
+}
+
+/// Closes standard output and standard error.
+pub(super) fn close_streams() {
+    for number in [1, 2] {
+        // SAFETY: close(2) takes an integer. Nothing in this process writes to the standard streams any more, and no
+        // `OwnedFd` stands for them.
+        unsafe { libc::close(number) };
     }
 }
