@@ -582,15 +582,13 @@ fn trees_that_git_would_not_make_never_reach_a_disk() {
             "{entries:?}: {error}"
         );
     }
-    // libgit2 itself refuses to read these.
-    for entries in [vec![("100644", &b""[..], &blob[..])]] {
-        let commit = origin.commit_raw(&entries);
-        let error = repo
-            .snapshot(commit)
-            .and_then(|snapshot| cache.export(&snapshot, None))
-            .unwrap_err();
-        assert_eq!(error.class(), FailureClass::Host, "{error}");
-    }
+    // libgit2 itself refuses to read this one.
+    let commit = origin.commit_raw(&[("100644", b"", &blob)]);
+    let error = repo
+        .snapshot(commit)
+        .and_then(|snapshot| cache.export(&snapshot, None))
+        .unwrap_err();
+    assert_eq!(error.class(), FailureClass::Host, "{error}");
     // A target of no characters, or with a NUL in it.
     for target in [&b""[..], b"a\0b"] {
         let blob = git_with(&origin.dir(), &["hash-object", "-w", "--stdin"], target);
@@ -710,7 +708,7 @@ fn a_candidate_holds_the_changed_files_and_leaves_nothing() {
     std::fs::write(precious.join("file"), "kept").unwrap();
     symlink(&precious, layer.join("link")).unwrap();
     std::fs::create_dir_all(layer.join("closed/inner")).unwrap();
-    std::fs::set_permissions(layer.join("closed"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(layer.join("closed"), std::fs::Permissions::from_mode(0o0)).unwrap();
     drop(candidate);
     let left: Vec<_> = std::fs::read_dir(scratch.path())
         .unwrap()
@@ -763,9 +761,9 @@ fn a_deep_closed_and_misnamed_tree_is_removed_and_links_are_not_followed() {
         rustix::fs::fchmod(dir, rustix::fs::Mode::empty()).unwrap();
     }
     std::fs::create_dir_all(tree.join("closed/a/b")).unwrap();
-    std::fs::set_permissions(tree.join("closed/a"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(tree.join("closed/a"), std::fs::Permissions::from_mode(0o0)).unwrap();
     std::fs::set_permissions(tree.join("closed"), std::fs::Permissions::from_mode(0o500)).unwrap();
-    std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o0)).unwrap();
 
     remove_tree(&tree).unwrap();
     assert!(tree.symlink_metadata().is_err());
@@ -815,11 +813,14 @@ fn a_large_tree_is_exported_in_seconds() {
     git_with(&origin.dir(), &["fast-import", "--quiet"], stream.as_bytes());
     let repo = origin.open();
     let snapshot = repo.snapshot(repo.head().unwrap().commit).unwrap();
-    let cache = origin.cache();
-    let start = Instant::now();
-    cache.export(&snapshot, None).unwrap();
-    let cold = start.elapsed();
-    let start = Instant::now();
-    cache.export(&snapshot, None).unwrap();
-    println!("{files} files: exported in {cold:?}, found in {:?}", start.elapsed());
+    // More than once, because ext4 is slow to create files where many were deleted a moment ago, as by other tests.
+    for round in 0..3 {
+        let cache = TreeCache::open(&origin.temp.path().join(format!("cache-{round}"))).unwrap();
+        let start = Instant::now();
+        cache.export(&snapshot, None).unwrap();
+        let cold = start.elapsed();
+        let start = Instant::now();
+        cache.export(&snapshot, None).unwrap();
+        println!("{files} files: exported in {cold:?}, found in {:?}", start.elapsed());
+    }
 }
