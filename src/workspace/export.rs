@@ -10,6 +10,7 @@ use super::snapshot::Snapshot;
 use crate::types::{Bytes, ObjectId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -119,6 +120,7 @@ impl TreeCache {
     /// Writes the tree aside and renames it into place. The caller holds the lock, so whatever has one of the two names is
     /// the remains of somebody who was killed, or of an earlier boot.
     fn write(&self, snapshot: &Snapshot<'_>, name: &str, owner: Owner) -> Result<(), WorkspaceError> {
+        refuse_countless(snapshot.repository(), snapshot.tree())?;
         let tree = self.dir.join(name);
         let part = Part(self.dir.join(format!("{name}{PART}")));
         remove_tree(&part.0)?;
@@ -136,7 +138,6 @@ impl TreeCache {
             top: &top,
             dir: &part.0,
             owner,
-            entries: 0,
             bytes: 0,
         }
         .run(snapshot.tree())?;
@@ -178,7 +179,6 @@ struct Export<'a> {
     /// The top's path, for messages.
     dir: &'a Path,
     owner: Owner,
-    entries: u64,
     bytes: u64,
 }
 
@@ -233,19 +233,12 @@ impl Export<'_> {
     }
 
     /// Checks an entry before anything is created for it.
-    fn admit(&mut self, tree: ObjectId, name: &[u8], path: &[u8]) -> Result<(), WorkspaceError> {
+    fn admit(&self, tree: ObjectId, name: &[u8], path: &[u8]) -> Result<(), WorkspaceError> {
         if let Some(why) = names::defect(name) {
             return Err(hostile(tree, path, why));
         }
         if path.len() > names::PATH_MAX {
             return Err(hostile(tree, path, "its path is longer than 4095 bytes"));
-        }
-        self.entries += 1;
-        if self.entries > ENTRIES_MAX {
-            return Err(WorkspaceError::TooLarge {
-                what: format!("tree {tree}"),
-                limit: format!("{ENTRIES_MAX} entries"),
-            });
         }
         Ok(())
     }
@@ -286,6 +279,40 @@ impl Export<'_> {
         let path = String::from_utf8_lossy(path);
         io_error("write", self.dir.join(&*path), source)
     }
+}
+
+/// Counts the entries of a tree before any is written, each distinct directory once however often it occurs.
+fn refuse_countless(repository: &Repository, root: ObjectId) -> Result<(), WorkspaceError> {
+    let mut counts: HashMap<ObjectId, u64> = HashMap::new();
+    let mut pending = vec![root];
+    while let Some(&id) = pending.last() {
+        if counts.contains_key(&id) {
+            pending.pop();
+            continue;
+        }
+        let mut count: u64 = 0;
+        let known = pending.len();
+        for entry in &repository.tree(id)? {
+            count += 1;
+            if Kind::of_mode(entry.filemode_raw()) == Some(Kind::Directory) {
+                match counts.get(&object_id(entry.id())) {
+                    Some(below) => count += below,
+                    None => pending.push(object_id(entry.id())),
+                }
+            }
+            if count > ENTRIES_MAX {
+                return Err(WorkspaceError::TooLarge {
+                    what: format!("tree {root}"),
+                    limit: format!("{ENTRIES_MAX} entries"),
+                });
+            }
+        }
+        // Otherwise it comes up again, once the directories in it are counted.
+        if pending.len() == known {
+            counts.insert(id, count);
+        }
+    }
+    Ok(())
 }
 
 /// Names the running boot. Source: random(4), `/proc/sys/kernel/random/boot_id`.

@@ -73,6 +73,8 @@ fn read_rules(snapshot: &Snapshot<'_>, dir: &[&str], shown: &str) -> Result<Giti
     })?;
     let text = String::from_utf8_lossy(&text);
     let mut builder = GitignoreBuilder::new("");
+    // To git, a class that is not closed makes the line no pattern.
+    builder.allow_unclosed_class(false);
     for line in text.trim_start_matches('\u{feff}').lines() {
         // Git skips a line that is no pattern, and so do we.
         let _ = builder.add_line(None, line);

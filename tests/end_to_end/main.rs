@@ -3,5 +3,6 @@
 
 mod arrows;
 mod conformance;
+mod git;
 mod providers;
 mod sandbox;
