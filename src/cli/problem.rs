@@ -1,8 +1,8 @@
 //! How a problem is shown: what, why, what to do.
 
 use super::exit::Exit;
-use crate::run::Failure;
-use crate::types::escape_control;
+use crate::run::{Failure, Situation};
+use crate::types::{FailureClass, escape_control};
 use serde_json::{Value, json};
 
 /// The problem as lines for people. Whatever it quotes is escaped.
@@ -33,6 +33,11 @@ pub fn json(failure: &Failure) -> Value {
     })
 }
 
+/// A command line that makes no sense.
+pub fn usage(message: impl Into<String>) -> Failure {
+    Failure::plain(FailureClass::Order, message).in_situation(Situation::Usage)
+}
+
 /// Keeps further lines of a quoted text below their label, so that they cannot pose as labels themselves.
 fn indented(text: &str) -> String {
     escape_control(text.trim_end()).replace('\n', "\n       ")
@@ -41,8 +46,6 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Situation;
-    use crate::types::FailureClass;
 
     fn failure() -> Failure {
         Failure {

@@ -177,6 +177,13 @@ impl Failure {
     }
 }
 
+/// A signal ended it.
+pub fn interrupted(signal: i32) -> Failure {
+    Failure::plain(FailureClass::Cancelled, format!("interrupted by signal {signal}"))
+        .in_situation(Situation::Interrupted { signal })
+        .with_hint("nothing was changed; run it again to go on")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

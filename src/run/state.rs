@@ -124,7 +124,9 @@ pub fn next(rules: &Rules, state: State, event: Event) -> State {
         (State::Building(course), Event::Built) => State::Verifying(course),
         (State::Verifying(course), Event::Passed) => State::Promoting(course),
         (State::Promoting(_), Event::Promoted) => State::Closed(End::Passed),
-        (State::Building(course) | State::Verifying(course), Event::Failed(class, fingerprint)) => {
+        (State::Building(course) | State::Verifying(course), Event::Failed(class, fingerprint))
+        // A provider can answer with something that is no text: an unusable answer, found early.
+        | (State::Asking(course, _), Event::Failed(class @ Class::Proposal, fingerprint)) => {
             judged(rules, course, class, fingerprint)
         }
         (_, Event::Failed(class, _)) => State::Closed(End::Stopped(class)),
@@ -332,7 +334,10 @@ mod tests {
                     continue;
                 }
                 let after = next(&Rules::default(), state, Event::Failed(class, Sha256::EMPTY));
-                assert_eq!(after, State::Closed(End::Stopped(class)), "{state:?} {class}");
+                match (state, class) {
+                    (State::Asking(..), Class::Proposal) => assert_eq!(attempt(after), Some(2)),
+                    _ => assert_eq!(after, State::Closed(End::Stopped(class)), "{state:?} {class}"),
+                }
             }
         }
     }

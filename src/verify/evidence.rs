@@ -2,7 +2,7 @@
 
 use crate::sandbox::{Captured, Enforced, Metering, Outcome, Report};
 use crate::types::{ObjectId, RepoPath, Sha256};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which gate a command belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,7 +96,7 @@ pub struct ConditionRecord {
 }
 
 /// How far one rung of the ladder was climbed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RungState {
     /// It was climbed.
@@ -111,13 +111,23 @@ pub enum RungState {
     NotJudged,
 }
 
+impl RungState {
+    /// Whether a pass leaves it open what this rung would have shown.
+    pub const fn is_open(self) -> bool {
+        match self {
+            RungState::NotJudged | RungState::NotApplicable => true,
+            RungState::Passed | RungState::Failed | RungState::NotReached => false,
+        }
+    }
+}
+
 /// One rung of the ladder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rung {
     /// Its number.
     pub rung: u8,
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// How far it was climbed.
     pub state: RungState,
 }
@@ -137,7 +147,7 @@ pub fn rungs(hygiene: RungState, regression: RungState, acceptance: RungState) -
         (7, "repeat", NotJudged),
     ]
     .into_iter()
-    .map(|(rung, name, state)| Rung { rung, name, state })
+    .map(|(rung, name, state)| Rung { rung, name: name.to_owned(), state })
     .collect()
 }
 

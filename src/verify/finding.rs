@@ -2,8 +2,7 @@
 
 use super::evidence::{ConditionRecord, Phase};
 use crate::sandbox::{Captured, LimitKind, Outcome, Report, SetupFailure};
-use crate::types::{Sha256, format_duration};
-use std::time::Duration;
+use crate::types::Sha256;
 
 /// Bytes of each output stream that are quoted, from its end: the last lines of a test report say what failed.
 const EXCERPT: usize = 2000;
@@ -32,7 +31,7 @@ impl Finding {
                 Outcome::Exit { code } => Some(code),
                 Outcome::Signal { .. } | Outcome::Limit { .. } | Outcome::Setup { .. } => None,
             },
-            reason: reason(&report.outcome, report.metering.wall_ms),
+            reason: describe(&report.outcome),
             excerpt: excerpt(report),
         }
     }
@@ -61,26 +60,29 @@ impl Finding {
     }
 }
 
-fn reason(outcome: &Outcome, wall_ms: u64) -> String {
+/// How a command ended, as a fragment of a sentence.
+pub fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Exit { code } => format!("exited with code {code}"),
-        Outcome::Signal { signal } => format!("ended by signal {signal}"),
-        Outcome::Limit { limit } => format!(
-            "ended by the limit on {} after {}",
-            limit_name(*limit),
-            format_duration(Duration::from_millis(wall_ms))
-        ),
+        Outcome::Signal { signal } => format!("was ended by signal {signal}"),
+        Outcome::Limit { limit } => format!("was ended by the limit on {}", limit_name(*limit)),
         Outcome::Setup { failure } => match failure {
-            SetupFailure::ToolMissing { program } => format!("the program {program} is not there"),
-            SetupFailure::ProgramUnusable { program, reason } => format!("{program} cannot be executed: {reason}"),
-            SetupFailure::DirectoryMissing { directory } => format!("the directory {directory} is not there"),
-            SetupFailure::Layer { step, reason, .. } => format!("the sandbox layer {step} failed: {reason}"),
+            SetupFailure::ToolMissing { program } => format!("was not started: there is no program {program}"),
+            SetupFailure::ProgramUnusable { program, reason } => {
+                format!("was not started: {program} cannot be executed ({reason})")
+            }
+            SetupFailure::DirectoryMissing { directory } => {
+                format!("was not started: there is no directory {directory}")
+            }
+            SetupFailure::Layer { step, reason, .. } => {
+                format!("was not started: the sandbox layer {step} could not be applied ({reason})")
+            }
         },
     }
 }
 
 /// A limit in words.
-fn limit_name(limit: LimitKind) -> &'static str {
+pub fn limit_name(limit: LimitKind) -> &'static str {
     match limit {
         LimitKind::Wall => "wall-clock time",
         LimitKind::Cpu => "processor time",
@@ -170,6 +172,6 @@ mod tests {
         broken.stderr.head = vec![0xff, 0xfe, b'!'];
         let finding = Finding::of(Phase::Acceptance, &["a".to_owned()], &broken);
         assert_eq!(finding.excerpt, "stderr:\n\u{fffd}\u{fffd}!");
-        assert_eq!(finding.reason, "ended by signal 9");
+        assert_eq!(finding.reason, "was ended by signal 9");
     }
 }

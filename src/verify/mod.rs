@@ -17,7 +17,7 @@ mod passed;
 pub use checks::{Checks, holds, kind_name, needed_programs};
 pub use commands::global_commands;
 pub use evidence::{CommandRecord, ConditionRecord, Evidence, OutputRecord, Phase, Rung, RungState, rungs};
-pub use finding::Finding;
+pub use finding::{Finding, describe, limit_name};
 pub use passed::Passed;
 
 use crate::change::ChangeSet;
@@ -244,7 +244,7 @@ fn evidence(
 /// The digest by which a commit names its evidence.
 fn digest(evidence: &Evidence) -> Sha256 {
     let value = serde_json::to_value(evidence).expect("evidence has text keys and finite numbers only");
-    Sha256::of(canonical_json(&value).as_bytes())
+    Sha256::of(&canonical_json(&value))
 }
 
 /// A command as shown in messages.
