@@ -23,7 +23,7 @@ pub struct Write {
 pub struct ChangeSet {
     /// The model's own words; shown, never believed.
     pub summary: String,
-    /// The files, in the order proposed, at most one write for each path.
+    /// The files, in the order proposed. That each path is written once is checked in `propose`, with the scope.
     pub writes: Vec<Write>,
 }
 

@@ -6,7 +6,7 @@
 //! - Nothing here knows what an order or a proposal is.
 
 use crate::types::{escape_control, truncate};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -251,9 +251,9 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Whether nothing is wrong so far.
-    pub fn is_sound(&self) -> bool {
-        self.defects.listed.is_empty()
+    /// How many defects were found so far.
+    pub fn defect_count(&self) -> usize {
+        self.defects.listed.len() + self.defects.omitted
     }
 
     /// Finds a value again in the text. The tree of values holds no places, because only values with a defect need one,

@@ -1,13 +1,10 @@
 //! What a candidate is judged by: pure data made from the order, the base and the proposal.
 
-use super::commands::global_commands;
+use super::commands::{VERIFY_SCRIPT, global_commands};
 use super::evidence::ConditionRecord;
 use crate::change::{BaseEntry, ChangeSet};
 use crate::order::{Condition, ConditionKind, WorkOrder};
 use crate::types::RepoPath;
-
-/// The script by which a repository verifies itself.
-const VERIFY_SCRIPT: &str = "scripts/verify.sh";
 
 /// What a candidate is judged by.
 #[derive(Debug, Clone, PartialEq)]
