@@ -33,4 +33,14 @@ impl Passed {
     pub fn evidence(&self) -> Sha256 {
         self.evidence
     }
+
+    /// A verdict that nobody reached, for tests of what happens after one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(change_set: ChangeSet, base: ObjectId) -> Self {
+        Passed {
+            change_set,
+            base,
+            evidence: Sha256::EMPTY,
+        }
+    }
 }

@@ -1,1 +1,31 @@
-//! To be written in its own commit.
+//! The operator's repository, read and written through its object database, and trees of its commits on disk.
+//!
+//! - What a commit contains is read from the object database, never from the work tree or the index.
+//! - Nothing that a repository configures is executed: no hook, filter, file system monitor or command-line git.
+//! - The work tree, the index, the configuration and HEAD are never written.
+//! - On disk, names from a tree are created one component at a time below a descriptor, and no symbolic link is followed.
+//! - A tree handed out is complete, and whatever a [`Candidate`] made is gone when it is dropped.
+//!
+//! It does not know orders, verdicts or sandboxes: what may be changed is decided in `propose`, what may be committed in
+//! `verify`, and which branch may move in `promote`.
+
+mod candidate;
+mod changes;
+mod entries;
+mod error;
+mod export;
+mod files;
+mod ignored;
+mod names;
+mod objects;
+mod remove;
+mod repository;
+mod snapshot;
+
+pub use candidate::Candidate;
+pub use error::WorkspaceError;
+pub use export::TreeCache;
+pub(crate) use objects::BranchSwap;
+pub use remove::remove_tree;
+pub use repository::{Head, Repository};
+pub use snapshot::Snapshot;

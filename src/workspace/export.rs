@@ -1,0 +1,295 @@
+//! Trees on disk, one for each tree id, to be shared by all that starts from the same commit.
+
+use super::entries::{BLOB_MAX, Kind, hostile, kind, with_blob};
+use super::error::WorkspaceError;
+use super::files::{self, Owner, io_error};
+use super::names;
+use super::remove::remove_tree;
+use super::repository::{Repository, object_id, read};
+use super::snapshot::Snapshot;
+use crate::types::{Bytes, ObjectId};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::{DirBuilder, File};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// The most entries in a tree. A few objects of git can describe more files than any disk holds.
+const ENTRIES_MAX: u64 = 2_000_000;
+/// The most bytes in the files of a tree.
+const TREE_MAX: Bytes = Bytes(64 << 30);
+/// Marks a tree that is being written.
+const PART: &str = ".part";
+/// Marks a tree that is complete. While a tree is written, its marker is locked.
+const MARKER: &str = ".ok";
+
+/// A directory of exported trees, each named by its tree id.
+///
+/// A tree is complete when its marker holds the id of the running boot. Files are not synced one by one, so after a power
+/// cut a tree may have lost some of its content without a trace; a new boot therefore writes each tree anew when it is
+/// next asked for. Within a boot nothing is lost: not even `kill -9` takes back what was written.
+#[derive(Debug)]
+pub struct TreeCache {
+    dir: PathBuf,
+    top: OwnedFd,
+    boot: String,
+}
+
+impl TreeCache {
+    /// Opens the cache, creating it for the caller alone where it does not exist, and removes what an export that was
+    /// killed has left.
+    ///
+    /// # Errors
+    /// `Host` when the directory cannot be created or read, or others may write to it.
+    pub fn open(dir: &Path) -> Result<Self, WorkspaceError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| io_error("create", dir, source))?;
+        let dir = dir.canonicalize().map_err(|source| io_error("open", dir, source))?;
+        let top = files::open_top(&dir)?;
+        let stat = rustix::fs::fstat(&top).map_err(|errno| io_error("examine", &dir, errno))?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+            return Err(WorkspaceError::SharedCache { dir });
+        }
+        let cache = TreeCache {
+            boot: boot_id()?,
+            dir,
+            top,
+        };
+        cache.sweep()?;
+        Ok(cache)
+    }
+
+    /// The directory that holds the tree of a snapshot, written on first use. It is shared: its users mount it read-only.
+    ///
+    /// Files have mode 0644 or 0755, directories 0755; all belong to user and group `owner`, or to whoever runs. Symbolic
+    /// links are kept as they are; a submodule is an empty directory. When several processes want the same tree, one writes
+    /// it and the others wait.
+    ///
+    /// # Errors
+    /// `Host` when an object is missing, an entry must not reach a disk, the tree is beyond a limit, or the disk is full.
+    /// Nothing of an incomplete tree is left.
+    pub fn export(&self, snapshot: &Snapshot<'_>, owner: Option<u32>) -> Result<PathBuf, WorkspaceError> {
+        let name = match owner {
+            None => snapshot.tree().to_string(),
+            Some(id) => format!("{}-uid{id}", snapshot.tree()),
+        };
+        let tree = self.dir.join(&name);
+        if self.is_complete(&name) {
+            return Ok(tree);
+        }
+        let mut marker = self.marker(&name)?;
+        let fail = |source| io_error("lock", self.dir.join(format!("{name}{MARKER}")), source);
+        marker.lock().map_err(fail)?;
+        // Somebody may have written it while we waited.
+        if !self.is_complete(&name) {
+            marker.set_len(0).map_err(fail)?;
+            self.write(snapshot, &name, owner)?;
+            marker.rewind().map_err(fail)?;
+            marker.write_all(self.boot.as_bytes()).map_err(fail)?;
+        }
+        Ok(tree)
+    }
+
+    /// Whether the tree is there and was finished in this boot.
+    fn is_complete(&self, name: &str) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let marked =
+            rustix::fs::openat(&self.top, format!("{name}{MARKER}"), flags, Mode::empty()).is_ok_and(|marker| {
+                let mut text = String::new();
+                File::from(marker).take(128).read_to_string(&mut text).is_ok() && text == self.boot
+            });
+        marked
+            && rustix::fs::statat(&self.top, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    }
+
+    fn marker(&self, name: &str) -> Result<File, WorkspaceError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = format!("{name}{MARKER}");
+        rustix::fs::openat(&self.top, &name, flags, Mode::from_raw_mode(0o600))
+            .map(File::from)
+            .map_err(|errno| io_error("create", self.dir.join(&name), errno))
+    }
+
+    /// Writes the tree aside and renames it into place. The caller holds the lock, so whatever has one of the two names is
+    /// the remains of somebody who was killed, or of an earlier boot.
+    fn write(&self, snapshot: &Snapshot<'_>, name: &str, owner: Owner) -> Result<(), WorkspaceError> {
+        let tree = self.dir.join(name);
+        let part = Part(self.dir.join(format!("{name}{PART}")));
+        remove_tree(&part.0)?;
+        remove_tree(&tree)?;
+        let part_name = format!("{name}{PART}");
+        let top = files::create_dir(&self.top, part_name.as_bytes(), owner)
+            .map_err(|errno| io_error("create", &part.0, errno))?;
+        Export {
+            repository: snapshot.repository(),
+            odb: snapshot
+                .repository()
+                .git
+                .odb()
+                .map_err(|source| read("the object database", source))?,
+            top: &top,
+            dir: &part.0,
+            owner,
+            entries: 0,
+            bytes: 0,
+        }
+        .run(snapshot.tree())?;
+        rustix::fs::renameat(&self.top, &part_name, &self.top, name)
+            .map_err(|errno| io_error("rename into place", &tree, errno))
+    }
+
+    /// Removes unfinished trees that nobody is writing any more.
+    fn sweep(&self) -> Result<(), WorkspaceError> {
+        let fail = |source| io_error("list", &self.dir, source);
+        for entry in std::fs::read_dir(&self.dir).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            if let Some(name) = name.to_str().and_then(|name| name.strip_suffix(PART))
+                && self.marker(name)?.try_lock().is_ok()
+            {
+                remove_tree(&self.dir.join(format!("{name}{PART}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An unfinished tree; renamed away on success, removed otherwise.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.0) {
+            tracing::warn!(%error, "an unfinished tree is left behind");
+        }
+    }
+}
+
+/// One export under way.
+struct Export<'a> {
+    repository: &'a Repository,
+    odb: git2::Odb<'a>,
+    top: &'a OwnedFd,
+    /// The top's path, for messages.
+    dir: &'a Path,
+    owner: Owner,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Export<'_> {
+    /// Writes directory after directory, each opened once by its path below the top. A descriptor per level would run out
+    /// in a deep tree.
+    fn run(&mut self, root: ObjectId) -> Result<(), WorkspaceError> {
+        let mut pending = vec![(Vec::new(), root)];
+        while let Some((path, tree)) = pending.pop() {
+            let dir = if path.is_empty() {
+                self.top.try_clone().map_err(|source| self.fail(&path, source))?
+            } else {
+                files::open_dir(self.top, path.as_slice()).map_err(|errno| self.fail(&path, errno))?
+            };
+            self.fill(&dir, &path, tree, &mut pending)?;
+        }
+        Ok(())
+    }
+
+    fn fill(
+        &mut self,
+        dir: &OwnedFd,
+        path: &[u8],
+        tree_id: ObjectId,
+        pending: &mut Vec<(Vec<u8>, ObjectId)>,
+    ) -> Result<(), WorkspaceError> {
+        let tree = self.repository.tree(tree_id)?;
+        for entry in &tree {
+            let name = entry.name_bytes();
+            let full = if path.is_empty() {
+                name.to_vec()
+            } else {
+                [path, b"/", name].concat()
+            };
+            self.admit(tree_id, name, &full)?;
+            let written = match kind(tree_id, name, entry.filemode_raw())? {
+                Kind::Directory => {
+                    let created = files::create_dir(dir, name, self.owner);
+                    pending.push((full.clone(), object_id(entry.id())));
+                    created.map(drop)
+                }
+                Kind::Submodule => files::create_dir(dir, name, self.owner).map(drop),
+                Kind::Symlink => self.symlink(dir, tree_id, &full, name, entry.id())?,
+                Kind::File { executable } => self.file(dir, name, entry.id(), executable)?,
+            };
+            written.map_err(|errno| match errno {
+                Errno::EXIST => hostile(tree_id, &full, "its name is taken by another entry"),
+                errno => self.fail(&full, errno),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Checks an entry before anything is created for it.
+    fn admit(&mut self, tree: ObjectId, name: &[u8], path: &[u8]) -> Result<(), WorkspaceError> {
+        if let Some(why) = names::defect(name) {
+            return Err(hostile(tree, path, why));
+        }
+        if path.len() > names::PATH_MAX {
+            return Err(hostile(tree, path, "its path is longer than 4095 bytes"));
+        }
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX {
+            return Err(WorkspaceError::TooLarge {
+                what: format!("tree {tree}"),
+                limit: format!("{ENTRIES_MAX} entries"),
+            });
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        blob: git2::Oid,
+        executable: bool,
+    ) -> Result<Result<(), Errno>, WorkspaceError> {
+        let owner = self.owner;
+        let left = Bytes(TREE_MAX.0.saturating_sub(self.bytes).min(BLOB_MAX.0));
+        let (size, created) = with_blob(&self.odb, blob, left, |content| {
+            let created = files::create_file(dir.as_fd(), name, content, executable, owner);
+            (content.len(), created)
+        })?;
+        self.bytes += size as u64;
+        Ok(created.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    }
+
+    fn symlink(
+        &self,
+        dir: &OwnedFd,
+        tree: ObjectId,
+        path: &[u8],
+        name: &[u8],
+        blob: git2::Oid,
+    ) -> Result<Result<(), Errno>, WorkspaceError> {
+        let target = with_blob(&self.odb, blob, Bytes(names::PATH_MAX as u64), <[u8]>::to_vec)?;
+        if target.is_empty() || target.contains(&0) {
+            return Err(hostile(tree, path, "its target is no path"));
+        }
+        Ok(files::create_symlink(dir, name, &target, self.owner))
+    }
+
+    fn fail(&self, path: &[u8], source: impl Into<std::io::Error>) -> WorkspaceError {
+        let path = String::from_utf8_lossy(path);
+        io_error("write", self.dir.join(&*path), source)
+    }
+}
+
+/// Names the running boot. Source: random(4), `/proc/sys/kernel/random/boot_id`.
+fn boot_id() -> Result<String, WorkspaceError> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    std::fs::read_to_string(path).map_err(|source| io_error("read", path, source))
+}
