@@ -2,7 +2,6 @@
 
 use super::failure::{Failure, Situation};
 use super::state::Rules;
-use crate::llm::Provider;
 use crate::order::WorkOrder;
 use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
 use crate::sandbox::Policy;
@@ -30,8 +29,6 @@ pub struct Setup {
     pub base: Option<String>,
     /// What must hold while commands run.
     pub policy: Policy,
-    /// Who is asked.
-    pub provider: Provider,
     /// The model that is asked, for providers that have several.
     pub model: Option<String>,
     /// Bounds.
