@@ -1,1 +1,5 @@
-fn main() {}
+//! The `factory` program: arguments in, exit code out.
+
+fn main() {
+    factory::sandbox::helper_door();
+}

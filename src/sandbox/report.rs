@@ -68,15 +68,6 @@ pub enum SetupFailure {
         /// The directory.
         directory: String,
     },
-    /// A layer could not be applied.
-    Layer {
-        /// The step that failed.
-        step: String,
-        /// What the kernel answered.
-        reason: String,
-        /// What to do about it.
-        remedy: String,
-    },
 }
 
 /// One output stream of a command: raw bytes, bounded.

@@ -1,0 +1,1 @@
+"""Booked and free time within one day."""

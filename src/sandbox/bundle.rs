@@ -1,0 +1,235 @@
+//! Named sets of host paths, so that an allow-list of reads is usable.
+
+use super::policy::ReadGrant;
+use super::profile::Operator;
+use super::setup::ALIASES;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a bundle puts into a policy.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Bundle {
+    pub(super) read: Vec<ReadGrant>,
+    pub(super) aliases: BTreeMap<String, PathBuf>,
+    /// Directories for the front of `PATH`.
+    pub(super) path: Vec<PathBuf>,
+}
+
+/// The bundles by name.
+pub(super) const NAMES: [&str; 2] = ["@system", "@toolchain.python"];
+
+/// Programs, libraries and the few files of `/etc` that the loader and libraries read. No users, hosts or keys: those
+/// are written by the sandbox, with content of its own.
+const SYSTEM: [&str; 14] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/alternatives",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/ssl/certs",
+];
+
+/// The directories of `PATH` that belong to the system.
+pub(super) const SYSTEM_PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// The paths of a bundle on this host; nothing when its toolchain is not installed.
+pub(super) fn resolve(name: &str, operator: &Operator<'_>) -> Option<Bundle> {
+    match name {
+        "@system" => Some(Bundle {
+            read: SYSTEM
+                .iter()
+                .map(|path| ReadGrant {
+                    path: path.into(),
+                    optional: *path != "/usr",
+                })
+                .collect(),
+            ..Bundle::default()
+        }),
+        "@toolchain.python" => python(operator),
+        _ => None,
+    }
+}
+
+/// The Python that the operator's shell would start: the system's, pyenv's, or that of a virtual environment.
+///
+/// Found by looking at files only: running an interpreter to ask it costs more than everything else that starts a
+/// sandbox.
+fn python(operator: &Operator<'_>) -> Option<Bundle> {
+    let interpreter = ["python3", "python"]
+        .iter()
+        .find_map(|name| find_interpreter(name, operator))?;
+    let mut bundle = Bundle::default();
+    add_prefix(&interpreter, &mut bundle);
+    // A virtual environment borrows the library of the interpreter that made it.
+    let home = interpreter
+        .parent()?
+        .parent()
+        .map(|prefix| prefix.join("pyvenv.cfg"))
+        .and_then(|file| venv_home(&file));
+    if let Some(home) = home {
+        add_prefix(&home.join("python3"), &mut bundle);
+    }
+    // Behind links, as `bin/python3` of a virtual environment is one: where the program itself lives.
+    if let Ok(real) = fs::canonicalize(&interpreter) {
+        add_prefix(&real, &mut bundle);
+    }
+    // Orders say `python`; some systems have only `python3`.
+    let directories = bundle
+        .path
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(SYSTEM_PATH.iter().map(Path::new));
+    if !directories
+        .into_iter()
+        .any(|directory| directory.join("python").exists())
+    {
+        bundle.aliases.insert("python".to_owned(), interpreter);
+        bundle.path.push(ALIASES.into());
+    }
+    Some(bundle)
+}
+
+/// Grants the installation that a program belongs to, unless it is the system's.
+fn add_prefix(interpreter: &Path, bundle: &mut Bundle) {
+    let Some(bin) = interpreter.parent() else { return };
+    let Some(prefix) = bin.parent() else { return };
+    let known = bundle.read.iter().any(|grant| prefix.starts_with(&grant.path));
+    if prefix.starts_with("/usr") || prefix == Path::new("/") || known {
+        return;
+    }
+    bundle.read.push(ReadGrant {
+        path: prefix.to_owned(),
+        optional: false,
+    });
+    bundle.path.push(bin.to_owned());
+}
+
+/// The first program of that name on the operator's `PATH`, through pyenv's shims to the version they would choose.
+fn find_interpreter(name: &str, operator: &Operator<'_>) -> Option<PathBuf> {
+    let shims = pyenv_root(operator).map(|root| root.join("shims"));
+    std::env::split_paths(operator.search_path)
+        .filter(|directory| directory.is_absolute())
+        .find_map(|directory| {
+            let found = if Some(&directory) == shims.as_ref() {
+                pyenv_version(operator)?.join("bin").join(name)
+            } else {
+                directory.join(name)
+            };
+            // A shim elsewhere, as those of plug-ins are, is a script that would not work without its manager.
+            let is_shim = directory.ends_with("shims") && Some(&directory) != shims.as_ref();
+            (!is_shim && fs::metadata(&found).is_ok_and(|metadata| metadata.is_file())).then_some(found)
+        })
+}
+
+fn pyenv_root(operator: &Operator<'_>) -> Option<PathBuf> {
+    let named = (operator.variable)("PYENV_ROOT").map(PathBuf::from);
+    named
+        .or_else(|| Some(PathBuf::from((operator.variable)("HOME")?).join(".pyenv")))
+        .filter(|root| root.is_dir())
+}
+
+/// The directory of the version in force for the operator. A `.python-version` in a tree is not asked: a tree under test
+/// has no say in what is granted.
+fn pyenv_version(operator: &Operator<'_>) -> Option<PathBuf> {
+    let root = pyenv_root(operator)?;
+    let text = (operator.variable)("PYENV_VERSION").or_else(|| fs::read_to_string(root.join("version")).ok())?;
+    let version = text.split([':', '\n']).next()?.trim();
+    let is_name = !version.is_empty() && version != "system" && !version.contains('/') && !version.starts_with('.');
+    is_name
+        .then(|| root.join("versions").join(version))
+        .filter(|prefix| prefix.is_dir())
+}
+
+/// The directory of the interpreter behind a virtual environment. Source: PEP 405, "Specification".
+fn venv_home(file: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(file).ok()?;
+    let home = text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "home").then(|| PathBuf::from(value.trim()))
+    })?;
+    home.is_absolute().then_some(home)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn operator<'a>(path: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Operator<'a> {
+        Operator {
+            profiles: None,
+            search_path: path,
+            variable,
+        }
+    }
+
+    fn program(path: &Path) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn a_pyenv_shim_leads_to_the_version_in_force() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join(".pyenv");
+        program(&root.join("shims/python3"));
+        program(&root.join("versions/3.12.1/bin/python3"));
+        program(&root.join("versions/3.12.1/bin/python"));
+        fs::write(root.join("version"), "3.12.1\n").unwrap();
+        let home_text = home.path().display().to_string();
+        let variable = move |name: &str| (name == "HOME").then(|| home_text.clone());
+        let path = root.join("shims").display().to_string();
+        let bundle = resolve("@toolchain.python", &operator(&path, &variable)).unwrap();
+        assert_eq!(
+            bundle.read,
+            [ReadGrant {
+                path: root.join("versions/3.12.1"),
+                optional: false
+            }]
+        );
+        assert_eq!(bundle.path, [root.join("versions/3.12.1/bin")]);
+        assert!(bundle.aliases.is_empty());
+    }
+
+    #[test]
+    fn a_virtual_environment_brings_the_installation_that_it_borrows_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = fs::canonicalize(directory.path()).unwrap();
+        let (base, venv) = (directory.join("base"), directory.join("venv"));
+        program(&base.join("bin/python3"));
+        fs::create_dir_all(venv.join("bin")).unwrap();
+        symlink(base.join("bin/python3"), venv.join("bin/python3")).unwrap();
+        symlink("python3", venv.join("bin/python")).unwrap();
+        fs::write(
+            venv.join("pyvenv.cfg"),
+            format!("home = {}\n", base.join("bin").display()),
+        )
+        .unwrap();
+        let path = venv.join("bin").display().to_string();
+        let bundle = resolve("@toolchain.python", &operator(&path, &|_| None)).unwrap();
+        let granted: Vec<_> = bundle.read.iter().map(|grant| grant.path.clone()).collect();
+        assert_eq!(granted, [venv, base]);
+    }
+
+    #[test]
+    fn a_missing_toolchain_is_nothing_rather_than_a_guess() {
+        assert_eq!(resolve("@toolchain.python", &operator("/nonexistent", &|_| None)), None);
+        assert_eq!(resolve("@toolchain.cobol", &operator("/usr/bin", &|_| None)), None);
+    }
+}

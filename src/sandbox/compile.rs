@@ -1,0 +1,167 @@
+//! Joins a policy, a tree and a command with what this host is into a ready setup, or refuses.
+
+use super::error::SandboxError;
+use super::helper::host_ids;
+use super::policy::{Command, Policy, ReadGrant, Tree};
+use super::setup::{ALIASES, HOME, Pinned, Setup, TREE};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Paths that are never shown, whoever asks: what lives there is the host's state, not a toolchain.
+const NEVER: [&str; 7] = ["/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"];
+
+/// Makes the setup of one command. `landlock_abi` is what the kernel has.
+pub(super) fn compile(
+    policy: &Policy,
+    tree: &Tree,
+    command: &Command,
+    landlock_abi: u32,
+) -> Result<Setup, SandboxError> {
+    if landlock_abi < policy.require.landlock_abi {
+        return Err(SandboxError::BelowFloor {
+            profile: policy.profile.clone(),
+            wanted: format!("Landlock ABI {}", policy.require.landlock_abi),
+            found: format!("ABI {landlock_abi}"),
+        });
+    }
+    let words = command
+        .argv
+        .iter()
+        .chain(command.env.keys())
+        .chain(command.env.values());
+    if command.argv.first().is_none_or(String::is_empty) || words.clone().any(|word| word.contains('\0')) {
+        return Err(SandboxError::Command {
+            reason: "it is empty or holds a NUL byte".to_owned(),
+        });
+    }
+    let (binds, mut links) = view(&policy.read)?;
+    links.extend(
+        policy
+            .aliases
+            .iter()
+            .map(|(name, target)| (Path::new(ALIASES).join(name), target.clone())),
+    );
+    let layers = tree.layers.iter().map(|layer| pin(layer)).collect::<Result<_, _>>()?;
+    let (host_uid, host_gid) = host_ids();
+    let mut limits = policy.limits.clone();
+    limits.wall = command.timeout.map_or(limits.wall, |timeout| timeout.min(limits.wall));
+    Ok(Setup {
+        host_uid,
+        host_gid,
+        binds,
+        links,
+        layers,
+        tmp: policy.tmp,
+        network: policy.network,
+        limits,
+        memfd: policy.memfd,
+        landlock_abi,
+        argv: command.argv.clone(),
+        env: environment(policy, command),
+        path: policy.path.clone(),
+        cwd: command
+            .cwd
+            .as_ref()
+            .map_or_else(|| PathBuf::from(TREE), |cwd| Path::new(TREE).join(cwd.as_str())),
+    })
+}
+
+/// What is bound, and what is only a symbolic link to something bound, as `/bin` is on most systems.
+type View = (Vec<Pinned>, Vec<(PathBuf, PathBuf)>);
+
+fn view(grants: &[ReadGrant]) -> Result<View, SandboxError> {
+    let (mut binds, mut links) = (Vec::new(), Vec::new());
+    for grant in grants {
+        check_place(&grant.path)?;
+        match fs::symlink_metadata(&grant.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && grant.optional => {}
+            Err(error) => return Err(refuse(&grant.path, error.to_string())),
+            Ok(metadata) if metadata.is_symlink() => {
+                let text = fs::read_link(&grant.path).map_err(|error| refuse(&grant.path, error.to_string()))?;
+                links.push((grant.path.clone(), text));
+            }
+            Ok(_) => binds.push(pin(&grant.path)?),
+        }
+    }
+    Ok((binds, links))
+}
+
+fn check_place(path: &Path) -> Result<(), SandboxError> {
+    let normal = path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir);
+    if !normal {
+        return Err(refuse(path, "it is not an absolute, normal path".to_owned()));
+    }
+    let reserved = [TREE, HOME, ALIASES].iter().any(|own| path.starts_with(own));
+    // The shallow ones as such; everything below the directories of live state as well.
+    let never = NEVER.iter().any(|never| path == Path::new(never))
+        || ["/proc", "/sys", "/dev", "/run", "/var/run"]
+            .iter()
+            .any(|never| path.starts_with(never));
+    if reserved || never {
+        return Err(refuse(path, "this place is never shown to a command".to_owned()));
+    }
+    Ok(())
+}
+
+/// Remembers what a path is now.
+fn pin(path: &Path) -> Result<Pinned, SandboxError> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| refuse(path, error.to_string()))?;
+    let kind = metadata.file_type();
+    if kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device() {
+        return Err(refuse(path, "it is neither a file nor a directory".to_owned()));
+    }
+    Ok(Pinned {
+        path: path.to_owned(),
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        directory: metadata.is_dir(),
+    })
+}
+
+fn refuse(path: &Path, reason: String) -> SandboxError {
+    SandboxError::Grant {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+/// The whole environment: what a program expects of any session, the policy's, the command's.
+fn environment(policy: &Policy, command: &Command) -> Vec<String> {
+    let path: Vec<String> = policy
+        .path
+        .iter()
+        .map(|directory| directory.display().to_string())
+        .collect();
+    let base = [
+        ("PATH", path.join(":")),
+        ("HOME", HOME.to_owned()),
+        ("TMPDIR", "/tmp".to_owned()),
+        ("USER", "factory".to_owned()),
+        ("LOGNAME", "factory".to_owned()),
+        ("SHELL", "/bin/sh".to_owned()),
+    ];
+    let mut variables: std::collections::BTreeMap<String, String> =
+        base.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    variables.extend(policy.env.clone());
+    variables.extend(command.env.clone());
+    variables
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+/// Where a program without a slash would be found inside, or nothing when the view has no such program.
+pub fn find_program(policy: &Policy, program: &str) -> Option<PathBuf> {
+    if program.is_empty() || program.contains('/') {
+        return None;
+    }
+    policy.path.iter().find_map(|directory| {
+        if directory == Path::new(ALIASES) {
+            return policy.aliases.get(program).cloned();
+        }
+        let path = directory.join(program);
+        let metadata = fs::metadata(&path).ok()?;
+        (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then_some(path)
+    })
+}

@@ -1,0 +1,39 @@
+//! Resource limits of the process and all that it starts.
+//!
+//! Each is set soft and hard alike. A hard limit that the caller already has below ours stays: raising it needs
+//! `CAP_SYS_RESOURCE` outside.
+
+use super::Step;
+use crate::sandbox::setup::{LayerFailure, Setup};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// One more than what makes the kernel skip a core file but start a core-dump program of the host: with exactly one byte
+/// it aborts the dump in both cases. Source: core(5), "Piping core dumps to a program", and `fs/coredump.c`.
+const CORE: u64 = 1;
+
+/// Memory that a process may lock, enough for what libraries lock for keys.
+const MEMLOCK: u64 = 8 << 20;
+
+/// Sets the limits that the kernel keeps by itself; time and total memory are kept by the helper.
+pub(super) fn apply(setup: &Setup) -> Result<(), LayerFailure> {
+    let limits = &setup.limits;
+    let cpu = limits.cpu.as_secs().max(1);
+    // The soft limit ends the process with SIGXCPU, the hard one a second later with SIGKILL if it caught that.
+    set(Resource::RLIMIT_CPU, cpu, cpu + 1)?;
+    // Counted in this user namespace since Linux 5.14, never for host root; the first process counts too.
+    set(Resource::RLIMIT_NPROC, limits.pids + 1, limits.pids + 1)?;
+    // Not RLIMIT_AS: runtimes reserve address space far beyond what they use.
+    set(Resource::RLIMIT_DATA, limits.memory.0, limits.memory.0)?;
+    set(Resource::RLIMIT_FSIZE, limits.file_size.0, limits.file_size.0)?;
+    set(Resource::RLIMIT_NOFILE, limits.files, limits.files)?;
+    set(Resource::RLIMIT_CORE, CORE, CORE)?;
+    set(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK)?;
+    set(Resource::RLIMIT_RTPRIO, 0, 0)?;
+    set(Resource::RLIMIT_MSGQUEUE, 0, 0)
+}
+
+fn set(resource: Resource, soft: u64, hard: u64) -> Result<(), LayerFailure> {
+    let step = || format!("set {resource:?}");
+    let (_, inherited) = getrlimit(resource).step(step())?;
+    setrlimit(resource, soft.min(inherited), hard.min(inherited)).step(step())
+}

@@ -1,0 +1,360 @@
+//! The view: an empty root into which only what the setup lists is put.
+//!
+//! - What is not listed does not exist inside: no home, no `/run`, no socket, no repository, no other process.
+//! - Host paths are opened before the identity changes and compared with what the parent saw.
+//! - Everything the command can write to lies in one sized tmpfs that no other namespace sees; it vanishes with it.
+
+use super::Step;
+use crate::sandbox::setup::{ALIASES, HOME, LayerFailure, Pinned, Setup, TREE};
+use crate::sandbox::sys;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// Device nodes of the view: the harmless ones.
+pub(super) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// The tmpfs of what the command writes, while the root is being built.
+const SCRATCH: &str = ".scratch";
+
+/// Files and directories that the root itself may hold; its content is what is written below.
+const ROOT_OPTIONS: &str = "mode=0755,size=4m,nr_inodes=8k";
+
+/// Host paths, opened in this mount namespace.
+pub(super) struct Sources {
+    binds: Vec<OwnedFd>,
+    layers: Vec<OwnedFd>,
+    devices: Vec<OwnedFd>,
+}
+
+/// Opens every host path that the setup names, and checks that it is still what the parent saw.
+pub(super) fn open_sources(setup: &Setup) -> Result<Sources, LayerFailure> {
+    let open = |path: &Path| {
+        nix::fcntl::open(
+            path,
+            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .step(format!("open `{}`", path.display()))
+    };
+    let pinned = |pin: &Pinned| {
+        let fd = open(&pin.path)?;
+        let stat = nix::sys::stat::fstat(&fd).step(format!("look at `{}`", pin.path.display()))?;
+        if (stat.st_dev, stat.st_ino) == (pin.device, pin.inode) {
+            Ok(fd)
+        } else {
+            // Replaced between the check and now: whoever did that must not choose what is shown.
+            Err(Errno::ESTALE).step(format!("find `{}` unchanged", pin.path.display()))
+        }
+    };
+    Ok(Sources {
+        binds: setup.binds.iter().map(pinned).collect::<Result<_, _>>()?,
+        layers: setup.layers.iter().map(pinned).collect::<Result<_, _>>()?,
+        devices: DEVICES
+            .iter()
+            .map(|path| open(Path::new(path)))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Sets the number of user namespaces that may be made inside to zero.
+///
+/// The file is that of the namespace of whoever opens it. Where `/proc/sys` cannot be written, as in many containers,
+/// the filter alone refuses; the receipt's acts tell.
+pub(super) fn forbid_user_namespaces() -> Result<(), LayerFailure> {
+    match fs::write("/proc/sys/user/max_user_namespaces", "0") {
+        Err(error)
+            if !matches!(
+                error.raw_os_error(),
+                Some(libc::EROFS | libc::EACCES | libc::EPERM | libc::ENOENT)
+            ) =>
+        {
+            Err(error).step("forbid user namespaces inside")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Builds the new root and moves into it. Answers how the tree was provided.
+pub(super) fn build_root(setup: &Setup, sources: Sources) -> Result<&'static str, LayerFailure> {
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step("make the mounts private")?;
+    let root = Root::mount()?;
+    for (pin, fd) in setup.binds.iter().zip(&sources.binds) {
+        root.bind(
+            fd.as_fd(),
+            &pin.path,
+            pin.directory,
+            sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV,
+        )?;
+    }
+    for (place, text) in &setup.links {
+        root.link(place, text)?;
+    }
+    root.etc()?;
+    root.proc()?;
+    root.dev(&sources.devices)?;
+    let tree = root.writable(setup, &sources.layers)?;
+    // Inside, an empty /run says that there is no socket to talk to.
+    root.directory(Path::new("/run"))?;
+    root.enter()?;
+    Ok(tree)
+}
+
+/// The new root while it is being built, under a directory of the old one.
+struct Root {
+    at: PathBuf,
+}
+
+impl Root {
+    fn mount() -> Result<Self, LayerFailure> {
+        // Any directory will do: in this private namespace nobody else sees what it hides.
+        let at = ["/tmp", "/mnt", "/var", "/usr"]
+            .map(Path::new)
+            .into_iter()
+            .find(|path| path.is_dir());
+        let at = at.ok_or(Errno::ENOENT).step("find a directory to build the root on")?;
+        tmpfs(at, ROOT_OPTIONS, MsFlags::MS_NOSUID | MsFlags::MS_NODEV).step("mount an empty root")?;
+        Ok(Root { at: at.to_owned() })
+    }
+
+    /// The place of an inside path while the old root is still there.
+    fn place(&self, inside: &Path) -> PathBuf {
+        self.at.join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+
+    fn directory(&self, inside: &Path) -> Result<PathBuf, LayerFailure> {
+        let place = self.place(inside);
+        fs::create_dir_all(&place).step(format!("make `{}`", inside.display()))?;
+        Ok(place)
+    }
+
+    fn file(&self, inside: &Path, content: &str) -> Result<PathBuf, LayerFailure> {
+        self.directory(inside.parent().unwrap_or(Path::new("/")))?;
+        let place = self.place(inside);
+        fs::write(&place, content).step(format!("write `{}`", inside.display()))?;
+        Ok(place)
+    }
+
+    fn link(&self, inside: &Path, text: &Path) -> Result<(), LayerFailure> {
+        self.directory(inside.parent().unwrap_or(Path::new("/")))?;
+        symlink(text, self.place(inside)).step(format!("link `{}`", inside.display()))
+    }
+
+    /// Shows a host path, with everything mounted below it, under the given mount attributes.
+    fn bind(
+        &self,
+        source: BorrowedFd<'_>,
+        inside: &Path,
+        directory: bool,
+        attributes: u64,
+    ) -> Result<(), LayerFailure> {
+        let place = if directory {
+            self.directory(inside)?
+        } else {
+            self.file(inside, "")?
+        };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH
+            | OpenTreeFlags::AT_RECURSIVE;
+        let step = || format!("show `{}`", inside.display());
+        let tree = open_tree(source, "", flags).step(step())?;
+        // Before it is attached: at no instant is it visible without them.
+        sys::mount_setattr(tree.as_fd(), attributes, true).step(step())?;
+        attach(tree.as_fd(), &place).step(step())
+    }
+
+    /// The few files of `/etc` that programs ask for, with content of ours: nothing of the host's users and hosts.
+    fn etc(&self) -> Result<(), LayerFailure> {
+        let passwd = format!("root:x:0:0:root:/:/usr/sbin/nologin\nfactory:x:1000:1000:factory:{HOME}:/bin/sh\n");
+        self.file(Path::new("/etc/passwd"), &passwd)?;
+        self.file(Path::new("/etc/group"), "root:x:0:\nfactory:x:1000:\n")?;
+        self.file(Path::new("/etc/hosts"), "127.0.0.1 localhost factory\n::1 localhost\n")?;
+        // Without a name service to ask, a look-up fails at once instead of waiting for a resolver.
+        self.file(
+            Path::new("/etc/nsswitch.conf"),
+            "passwd: files\ngroup: files\nhosts: files\n",
+        )?;
+        self.file(Path::new("/etc/hostname"), "factory\n").map(drop)
+    }
+
+    /// A `/proc` of the new pid namespace. The first options that the kernel takes win: `subset=pid` and named
+    /// `hidepid` values exist since Linux 5.8. Source: proc(5), "Mount options".
+    fn proc(&self) -> Result<(), LayerFailure> {
+        let place = self.directory(Path::new("/proc"))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let attempt = |options: &str| mount(Some("proc"), &place, Some("proc"), flags, Some(options));
+        attempt("hidepid=invisible,subset=pid")
+            .or_else(|_| attempt("hidepid=2"))
+            .step("mount a private /proc")
+    }
+
+    fn dev(&self, devices: &[OwnedFd]) -> Result<(), LayerFailure> {
+        for (inside, fd) in DEVICES.iter().zip(devices) {
+            self.bind(
+                fd.as_fd(),
+                Path::new(inside),
+                false,
+                sys::MOUNT_NOSUID | sys::MOUNT_NOEXEC,
+            )?;
+        }
+        for (inside, text) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "fd/0"),
+            ("stdout", "fd/1"),
+            ("stderr", "fd/2"),
+        ] {
+            self.link(&Path::new("/dev").join(inside), Path::new(text))?;
+        }
+        Ok(())
+    }
+
+    /// Everything that can be written to: temporary directories, the home, and the upper layer of the tree.
+    fn writable(&self, setup: &Setup, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
+        let scratch = self.directory(&Path::new("/").join(SCRATCH))?;
+        let options = format!("mode=0700,size={},nr_inodes={}", setup.tmp.size.0, setup.tmp.inodes);
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        tmpfs(&scratch, &options, flags).step("mount the private tmpfs")?;
+        for (name, inside) in [("tmp", "/tmp"), ("shm", "/dev/shm"), ("home", HOME)] {
+            let source = scratch.join(name);
+            fs::create_dir(&source).step(format!("make `{inside}`"))?;
+            self.bind_writable(&source, Path::new(inside))?;
+        }
+        let provided = self.tree(&scratch, layers)?;
+        // Only what was bound from it stays reachable: not the upper layer behind the tree's back.
+        umount2(&scratch, MntFlags::MNT_DETACH).step("hide the private tmpfs")?;
+        fs::remove_dir(&scratch).step("remove the mount point of the private tmpfs")?;
+        Ok(provided)
+    }
+
+    fn bind_writable(&self, source: &Path, inside: &Path) -> Result<(), LayerFailure> {
+        let place = self.directory(inside)?;
+        let none: Option<&str> = None;
+        mount(Some(source), &place, none, MsFlags::MS_BIND, none).step(format!("show `{}`", inside.display()))
+    }
+
+    /// The layers under a writable one: by overlayfs, whose cost does not grow with the tree, else by a copy.
+    fn tree(&self, scratch: &Path, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
+        let place = self.directory(Path::new(TREE))?;
+        if layers.is_empty() {
+            let empty = scratch.join("tree");
+            fs::create_dir(&empty).step("make an empty tree")?;
+            self.bind_writable(&empty, Path::new(TREE))?;
+            return Ok("empty");
+        }
+        match overlay(&place, scratch, layers) {
+            Ok(()) => Ok("overlay"),
+            // Not built, not allowed in a user namespace (before Linux 5.11), or its upper layer lacks attributes.
+            Err(Errno::ENODEV | Errno::EPERM | Errno::EINVAL | Errno::ENOTSUP) => {
+                let copy = scratch.join("tree");
+                fs::create_dir(&copy).step("make a copy of the tree")?;
+                for layer in layers.iter().rev() {
+                    copy_tree(layer.as_fd(), &copy)?;
+                }
+                self.bind_writable(&copy, Path::new(TREE))?;
+                Ok("copy")
+            }
+            Err(errno) => Err(errno).step("mount the tree"),
+        }
+    }
+
+    /// Makes this the root and lets go of the old one.
+    fn enter(self) -> Result<(), LayerFailure> {
+        self.directory(Path::new(ALIASES))?;
+        nix::unistd::chdir(&self.at).step("enter the new root")?;
+        // With both arguments the same, the old root ends up on top of the new one, to be unmounted from there.
+        // Source: pivot_root(2), "pivot_root(".", ".")".
+        nix::unistd::pivot_root(".", ".").step("change the root")?;
+        umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
+        nix::unistd::chdir("/").step("enter the new root")?;
+        let root = nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).step("open the new root")?;
+        sys::mount_setattr(
+            root.as_fd(),
+            sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV,
+            false,
+        )
+        .step("make the root read-only")
+    }
+}
+
+fn tmpfs(place: &Path, options: &str, flags: MsFlags) -> Result<(), Errno> {
+    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options))
+}
+
+fn attach(tree: BorrowedFd<'_>, place: &Path) -> rustix::io::Result<()> {
+    move_mount(
+        tree,
+        "",
+        rustix::fs::CWD,
+        place,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+}
+
+/// Mounts the layers, the uppermost first, below an empty upper layer in `scratch`.
+fn overlay(place: &Path, scratch: &Path, layers: &[OwnedFd]) -> Result<(), Errno> {
+    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+    for directory in [&upper, &work] {
+        match nix::unistd::mkdir(directory, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    // Replaced directories are marked by an extended attribute; a tmpfs takes user attributes since Linux 6.6.
+    rustix::fs::setxattr(&upper, "user.factory", b"", rustix::fs::XattrFlags::empty())
+        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+    // By descriptor: a path could hold the separators of the option, and need not be reachable for the mapped id.
+    let lower: Vec<String> = layers
+        .iter()
+        .map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()))
+        .collect();
+    let options = format!(
+        "userxattr,lowerdir={},upperdir={},workdir={}",
+        lower.join(":"),
+        upper.display(),
+        work.display()
+    );
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("overlay"), place, Some("overlay"), flags, Some(options.as_str()))
+}
+
+/// Copies one layer over what is there already. Iterative: a layer may be deep.
+fn copy_tree(layer: BorrowedFd<'_>, to: &Path) -> Result<(), LayerFailure> {
+    let from = PathBuf::from(format!("/proc/self/fd/{}", layer.as_raw_fd()));
+    let mut pending = vec![(from, to.to_owned())];
+    while let Some((from, to)) = pending.pop() {
+        for entry in fs::read_dir(&from).step("read a layer of the tree")? {
+            let entry = entry.step("read a layer of the tree")?;
+            let (source, target) = (entry.path(), to.join(entry.file_name()));
+            copy_entry(&source, &target, &mut pending).step(format!("copy `{}`", entry.file_name().display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_entry(source: &Path, target: &Path, pending: &mut Vec<(PathBuf, PathBuf)>) -> std::io::Result<()> {
+    let metadata = fs::symlink_metadata(source)?;
+    let there = fs::symlink_metadata(target).ok();
+    if metadata.is_dir() {
+        if there.is_none() {
+            fs::create_dir(target)?;
+        }
+        pending.push((source.to_owned(), target.to_owned()));
+        return Ok(());
+    }
+    if there.is_some() {
+        fs::remove_file(target)?;
+    }
+    if metadata.is_symlink() {
+        return symlink(fs::read_link(source)?, target);
+    }
+    fs::copy(source, target)?;
+    fs::set_permissions(target, fs::Permissions::from_mode(metadata.mode() & 0o755))
+}

@@ -1,0 +1,371 @@
+//! The third lock: system call filters, applied last.
+//!
+//! - The main filter is an allow-list. A call that it does not know does not exist (`ENOSYS`), so that what a newer
+//!   kernel adds is refused; a known but forbidden one answers `EPERM`, as libraries expect of an ordinary user.
+//! - Numbers with bit 30 set (x32) are refused by a test of their own, and foreign architectures are killed.
+//! - Rules on arguments are a second filter: seccompiler has one action per filter. The kernel takes the strictest.
+//!
+//! The main filter is assembled here as a search tree over ranges. The kernel evaluates a filter once for every call
+//! number when it is installed, so a list of comparisons costs several times more per sandbox than a tree.
+
+use super::Step;
+use crate::sandbox::setup::LayerFailure;
+use nix::errno::Errno;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+use std::collections::BTreeMap;
+
+/// The filters of a sandbox, compiled.
+#[derive(Debug)]
+pub(in crate::sandbox) struct Filters {
+    calls: BpfProgram,
+    arguments: BpfProgram,
+}
+
+/// What the main filter does with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allow,
+    /// `EPERM`.
+    Forbidden,
+    /// `ENOSYS`.
+    Unknown,
+}
+
+impl Verdict {
+    /// Source: seccomp(2), "Return values"; the error number is in the low 16 bits.
+    const fn action(self) -> u32 {
+        match self {
+            Verdict::Allow => libc::SECCOMP_RET_ALLOW,
+            Verdict::Forbidden => libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+            Verdict::Unknown => libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        }
+    }
+}
+
+impl Filters {
+    /// Compiles the filters. `memfd` lets anonymous files be made.
+    pub(in crate::sandbox) fn compile(memfd: bool) -> Result<Self, LayerFailure> {
+        let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
+        verdicts.extend(FORBIDDEN.iter().map(|number| (*number as u32, Verdict::Forbidden)));
+        verdicts.extend(ALLOWED.iter().map(|number| (*number as u32, Verdict::Allow)));
+        if memfd {
+            verdicts.insert(libc::SYS_memfd_create as u32, Verdict::Allow);
+        }
+        let arguments = argument_filter()
+            .map_err(|_| Errno::EINVAL)
+            .step("compile the argument filter")?;
+        Ok(Filters {
+            calls: call_filter(&verdicts),
+            arguments,
+        })
+    }
+
+    /// Applies both to the process and all that it starts, for good.
+    pub(super) fn install(&self) -> Result<(), LayerFailure> {
+        // The main filter last: it is the one that may forbid seccomp(2) itself to a later version of this list.
+        for (program, name) in [(&self.arguments, "argument"), (&self.calls, "call")] {
+            seccompiler::apply_filter(program)
+                .map_err(|_| Errno::last())
+                .step(format!("install the {name} filter"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Offsets in `struct seccomp_data`. Source: seccomp(2).
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+
+#[cfg(target_arch = "x86_64")]
+const AUDIT_ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const AUDIT_ARCH: u32 = 0xc000_00b7;
+
+/// The first x32 call number: bit 30. Source: `__X32_SYSCALL_BIT`, `arch/x86/include/uapi/asm/unistd.h`.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// Architecture, then x32, then the tree.
+fn call_filter(verdicts: &BTreeMap<u32, Verdict>) -> BpfProgram {
+    let mut program = vec![
+        instruction(LOAD, 0, 0, ARCH),
+        instruction(JUMP_EQUAL, 1, 0, AUDIT_ARCH),
+        instruction(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        instruction(LOAD, 0, 0, NUMBER),
+    ];
+    #[cfg(target_arch = "x86_64")]
+    program.extend([
+        instruction(JUMP_AT_LEAST, 0, 1, X32),
+        instruction(RETURN, 0, 0, Verdict::Unknown.action()),
+    ]);
+    search(&ranges(verdicts), &mut program);
+    program
+}
+
+/// Where the verdict changes: each range reaches to the start of the next, the last one to the end.
+fn ranges(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, Verdict)> {
+    let mut ranges = vec![(0, Verdict::Unknown)];
+    let mut next = 0;
+    let mut change = |at: u32, verdict: Verdict| match ranges.last_mut() {
+        Some((_, last)) if *last == verdict => {}
+        Some((start, last)) if *start == at => *last = verdict,
+        _ => ranges.push((at, verdict)),
+    };
+    for (number, verdict) in verdicts {
+        if *number > next {
+            change(next, Verdict::Unknown);
+        }
+        change(*number, *verdict);
+        next = number + 1;
+    }
+    change(next, Verdict::Unknown);
+    ranges
+}
+
+/// Appends a binary search over `ranges`, which is never empty.
+fn search(ranges: &[(u32, Verdict)], program: &mut BpfProgram) {
+    if let [(_, verdict)] = ranges {
+        return program.push(instruction(RETURN, 0, 0, verdict.action()));
+    }
+    let (low, high) = ranges.split_at(ranges.len() / 2);
+    let branch = program.len();
+    program.push(instruction(JUMP_AT_LEAST, 0, 0, high[0].0));
+    search(low, program);
+    // Half a tree of n ranges is n - 1 instructions; with some hundred ranges that fits the eight bits of a jump.
+    program[branch].jt = u8::try_from(program.len() - branch - 1).expect("half of the ranges fit one jump");
+    search(high, program);
+}
+
+/// Rules on arguments of calls that are allowed otherwise: a match answers `EPERM`.
+fn argument_filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let test = |argument, width, op, value| SeccompCondition::new(argument, width, op, value);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    let mut forbid = |call: i64, conditions: Vec<SeccompCondition>| {
+        SeccompRule::new(conditions).map(|rule| rules.entry(call).or_default().push(rule))
+    };
+    for namespace in [
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWCGROUP,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+    ] {
+        let bit = namespace as u64;
+        forbid(libc::SYS_clone, vec![test(0, Width::Qword, Op::MaskedEq(bit), bit)?])?;
+    }
+    // As 32 bits: the kernel ignores the upper half of the number, so a rule that compares it can be walked around.
+    for number in [libc::TIOCSTI, libc::TIOCLINUX] {
+        forbid(libc::SYS_ioctl, vec![test(1, Width::Dword, Op::Eq, number)?])?;
+    }
+    // Families: only those whose reach a network namespace or the file view bounds.
+    let mut family = Vec::new();
+    for known in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
+        family.push(test(0, Width::Dword, Op::Ne, known as u64)?);
+    }
+    forbid(libc::SYS_socket, family)?;
+    // The second is what linux/net.h calls SOCK_PACKET, obsolete and as raw as the first.
+    for kind in [libc::SOCK_RAW, 10] {
+        forbid(
+            libc::SYS_socket,
+            vec![test(1, Width::Dword, Op::MaskedEq(0xf), kind as u64)?],
+        )?;
+    }
+    // Multipath TCP is not covered by Landlock's port rules.
+    forbid(
+        libc::SYS_socket,
+        vec![test(2, Width::Dword, Op::Eq, libc::IPPROTO_MPTCP as u64)?],
+    )?;
+    // Personas: the plain one and the question which one it is. Others switch off address randomisation or memory
+    // protection.
+    let plain = [0, u64::from(u32::MAX)];
+    let others = plain.map(|persona| test(0, Width::Dword, Op::Ne, persona));
+    forbid(libc::SYS_personality, others.into_iter().collect::<Result<_, _>>()?)?;
+    for option in [libc::PR_SET_MM, libc::PR_SET_SPECULATION_CTRL] {
+        forbid(libc::SYS_prctl, vec![test(0, Width::Dword, Op::Eq, option as u64)?])?;
+    }
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    let errno = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?.try_into()
+}
+
+macro_rules! calls {
+    ($($name:ident)+) => { &[$(libc::$name),+] };
+}
+
+/// Calls of an ordinary program.
+#[rustfmt::skip]
+const ALLOWED_EVERYWHERE: &[i64] = calls![
+    SYS_read SYS_write SYS_close SYS_fstat SYS_lseek SYS_mmap SYS_mprotect SYS_munmap SYS_brk SYS_rt_sigaction
+    SYS_rt_sigprocmask SYS_rt_sigreturn SYS_ioctl SYS_pread64 SYS_pwrite64 SYS_readv SYS_writev SYS_sched_yield
+    SYS_mremap SYS_msync SYS_mincore SYS_madvise SYS_dup SYS_nanosleep SYS_getitimer SYS_setitimer SYS_getpid
+    SYS_sendfile SYS_socket SYS_connect SYS_accept SYS_sendto SYS_recvfrom SYS_sendmsg SYS_recvmsg SYS_shutdown
+    SYS_bind SYS_listen SYS_getsockname SYS_getpeername SYS_socketpair SYS_setsockopt SYS_getsockopt SYS_clone
+    SYS_execve SYS_exit SYS_wait4 SYS_kill SYS_uname SYS_fcntl SYS_flock SYS_fsync SYS_fdatasync SYS_truncate
+    SYS_ftruncate SYS_getcwd SYS_chdir SYS_fchdir SYS_fchmod SYS_fchown SYS_umask SYS_gettimeofday SYS_getrusage
+    SYS_sysinfo SYS_times SYS_getuid SYS_getgid SYS_setuid SYS_setgid SYS_geteuid SYS_getegid SYS_setpgid SYS_getppid
+    SYS_setsid SYS_setreuid SYS_setregid SYS_getgroups SYS_setresuid SYS_getresuid SYS_setresgid SYS_getresgid
+    SYS_getpgid SYS_setfsuid SYS_setfsgid SYS_getsid SYS_capget SYS_capset SYS_rt_sigpending SYS_rt_sigtimedwait
+    SYS_rt_sigqueueinfo SYS_rt_sigsuspend SYS_sigaltstack SYS_personality SYS_statfs SYS_fstatfs SYS_getpriority
+    SYS_setpriority SYS_sched_setparam SYS_sched_getparam SYS_sched_setscheduler SYS_sched_getscheduler
+    SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval SYS_sched_setattr
+    SYS_sched_getattr SYS_mlock SYS_munlock SYS_mlockall SYS_munlockall SYS_prctl SYS_sync SYS_gettid SYS_readahead
+    SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr
+    SYS_flistxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr SYS_tkill SYS_futex SYS_sched_setaffinity
+    SYS_sched_getaffinity SYS_epoll_create1 SYS_getdents64 SYS_set_tid_address SYS_restart_syscall SYS_fadvise64
+    SYS_timer_create SYS_timer_settime SYS_timer_gettime SYS_timer_getoverrun SYS_timer_delete SYS_clock_gettime
+    SYS_clock_getres SYS_clock_nanosleep SYS_exit_group SYS_epoll_ctl SYS_tgkill SYS_get_mempolicy SYS_waitid
+    SYS_ioprio_get SYS_inotify_init1 SYS_inotify_add_watch SYS_inotify_rm_watch SYS_openat SYS_mkdirat SYS_mknodat
+    SYS_fchownat SYS_newfstatat SYS_unlinkat SYS_renameat SYS_linkat SYS_symlinkat SYS_readlinkat SYS_fchmodat
+    SYS_faccessat SYS_pselect6 SYS_ppoll SYS_set_robust_list SYS_get_robust_list SYS_splice SYS_tee
+    SYS_sync_file_range SYS_vmsplice SYS_utimensat SYS_epoll_pwait SYS_signalfd4 SYS_timerfd_create
+    SYS_timerfd_settime SYS_timerfd_gettime SYS_eventfd2 SYS_fallocate SYS_accept4 SYS_dup3 SYS_pipe2 SYS_preadv
+    SYS_pwritev SYS_rt_tgsigqueueinfo SYS_recvmmsg SYS_prlimit64 SYS_syncfs SYS_sendmmsg SYS_getcpu SYS_renameat2
+    SYS_getrandom SYS_execveat SYS_membarrier SYS_mlock2 SYS_copy_file_range SYS_preadv2 SYS_pwritev2
+    SYS_pkey_mprotect SYS_pkey_alloc SYS_pkey_free SYS_statx SYS_rseq SYS_pidfd_send_signal SYS_pidfd_open
+    SYS_close_range SYS_openat2 SYS_faccessat2 SYS_epoll_pwait2 SYS_futex_waitv SYS_process_mrelease SYS_fchmodat2
+    SYS_mseal SYS_seccomp SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self
+    SYS_mq_open SYS_mq_unlink SYS_mq_timedsend SYS_mq_timedreceive SYS_mq_notify SYS_mq_getsetattr
+];
+
+/// Older spellings that only x86-64 still has.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const ALLOWED_HERE: &[i64] = calls![
+    SYS_open SYS_stat SYS_lstat SYS_poll SYS_access SYS_pipe SYS_select SYS_dup2 SYS_pause SYS_alarm SYS_fork SYS_vfork
+    SYS_getdents SYS_rename SYS_mkdir SYS_rmdir SYS_creat SYS_link SYS_unlink SYS_symlink SYS_readlink SYS_chmod
+    SYS_chown SYS_lchown SYS_getrlimit SYS_setrlimit SYS_getpgrp SYS_utime SYS_mknod SYS_arch_prctl SYS_time
+    SYS_epoll_create SYS_epoll_wait SYS_utimes SYS_inotify_init SYS_futimesat SYS_signalfd SYS_eventfd
+];
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_HERE: &[i64] = calls![SYS_getrlimit SYS_setrlimit];
+
+/// Calls that exist and are refused, with the answer that an ordinary user would get.
+#[rustfmt::skip]
+const FORBIDDEN_EVERYWHERE: &[i64] = calls![
+    SYS_mount SYS_umount2 SYS_pivot_root SYS_chroot SYS_unshare SYS_setns SYS_open_tree SYS_move_mount SYS_fsopen
+    SYS_fsconfig SYS_fsmount SYS_fspick SYS_mount_setattr SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev
+    SYS_pidfd_getfd SYS_kcmp SYS_keyctl SYS_add_key SYS_request_key SYS_bpf SYS_perf_event_open SYS_userfaultfd
+    SYS_init_module SYS_finit_module SYS_delete_module SYS_kexec_load SYS_reboot SYS_swapon SYS_swapoff SYS_acct
+    SYS_settimeofday SYS_clock_settime SYS_clock_adjtime SYS_adjtimex SYS_syslog SYS_sethostname SYS_setdomainname
+    SYS_open_by_handle_at SYS_name_to_handle_at SYS_fanotify_init SYS_fanotify_mark SYS_quotactl SYS_vhangup
+    SYS_setgroups SYS_shmget SYS_shmat SYS_shmctl SYS_shmdt SYS_semget SYS_semop SYS_semctl SYS_semtimedop SYS_msgget
+    SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_process_madvise SYS_mbind SYS_set_mempolicy SYS_migrate_pages SYS_move_pages
+    SYS_ioprio_set
+];
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const FORBIDDEN_HERE: &[i64] = calls![
+    SYS_iopl SYS_ioperm SYS_modify_ldt SYS_kexec_file_load SYS_memfd_secret SYS_uselib SYS_ustat SYS_sysfs
+];
+#[cfg(not(target_arch = "x86_64"))]
+const FORBIDDEN_HERE: &[i64] = &[];
+
+struct Lists(&'static [i64], &'static [i64]);
+
+impl Lists {
+    fn iter(&self) -> impl Iterator<Item = &'static i64> {
+        self.0.iter().chain(self.1)
+    }
+}
+
+const ALLOWED: Lists = Lists(ALLOWED_EVERYWHERE, ALLOWED_HERE);
+const FORBIDDEN: Lists = Lists(FORBIDDEN_EVERYWHERE, FORBIDDEN_HERE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model of the kernel's interpreter for the instructions that `call_filter` uses.
+    fn evaluate(program: &[sock_filter], arch: u32, number: u32) -> u32 {
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let step = &program[at];
+            at += 1;
+            match step.code {
+                LOAD => accumulator = if step.k == ARCH { arch } else { number },
+                JUMP_EQUAL => at += usize::from(if accumulator == step.k { step.jt } else { step.jf }),
+                JUMP_AT_LEAST => at += usize::from(if accumulator >= step.k { step.jt } else { step.jf }),
+                RETURN => return step.k,
+                other => panic!("unknown instruction {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_filter_answers_each_number_as_the_lists_say() {
+        let filters = Filters::compile(false).unwrap();
+        for number in 0..2048 {
+            let listed = |lists: &Lists| lists.iter().any(|call| *call == i64::from(number));
+            let wanted = match (listed(&ALLOWED), listed(&FORBIDDEN)) {
+                (true, false) => Verdict::Allow,
+                (false, true) => Verdict::Forbidden,
+                (false, false) => Verdict::Unknown,
+                (true, true) => panic!("call {number} is on both lists"),
+            };
+            assert_eq!(
+                evaluate(&filters.calls, AUDIT_ARCH, number),
+                wanted.action(),
+                "call {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_of_other_interfaces_are_refused() {
+        let filters = Filters::compile(true).unwrap();
+        assert_eq!(
+            evaluate(&filters.calls, 0x4000_0003, 1),
+            libc::SECCOMP_RET_KILL_PROCESS,
+            "i386"
+        );
+        for number in [0x4000_0000, 0x4000_0001, 0x7fff_ffff, u32::MAX] {
+            assert_eq!(
+                evaluate(&filters.calls, AUDIT_ARCH, number),
+                Verdict::Unknown.action(),
+                "{number:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn anonymous_files_are_a_choice() {
+        let verdict = |memfd| {
+            evaluate(
+                &Filters::compile(memfd).unwrap().calls,
+                AUDIT_ARCH,
+                libc::SYS_memfd_create as u32,
+            )
+        };
+        assert_eq!(verdict(true), Verdict::Allow.action());
+        assert_eq!(verdict(false), Verdict::Unknown.action());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_search_tree_equals_its_table(table in proptest::collection::btree_map(0u32..600, 0u8..3, 0..200)) {
+            let table: BTreeMap<u32, Verdict> = table
+                .into_iter()
+                .map(|(number, verdict)| (number, [Verdict::Allow, Verdict::Forbidden, Verdict::Unknown][usize::from(verdict)]))
+                .collect();
+            let program = call_filter(&table);
+            for number in 0..700 {
+                let wanted = table.get(&number).copied().unwrap_or(Verdict::Unknown);
+                proptest::prop_assert_eq!(evaluate(&program, AUDIT_ARCH, number), wanted.action());
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! System calls that neither nix nor rustix offers: one safe function each, under the call's own name.
+//!
+//! - This is the only module of the crate that contains `unsafe`.
+//! - Each function is single-purpose, passes no pointer that outlives the call and checks every return value.
+#![expect(
+    unsafe_code,
+    reason = "the system calls below have no safe wrapper in nix, rustix or caps"
+)]
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Who returned from [`clone3`] or [`fork`].
+pub(super) enum Forked<P> {
+    /// The new process.
+    Child,
+    /// The caller.
+    Parent(P),
+}
+
+/// A process made by [`clone3`].
+#[derive(Debug)]
+pub(super) struct Cloned {
+    /// Its id in the caller's pid namespace.
+    pub(super) pid: i32,
+    /// A descriptor that becomes readable when it ends. Source: pidfd_open(2).
+    pub(super) pidfd: OwnedFd,
+}
+
+/// Creates a process in new namespaces, given as `CLONE_NEW*` flags, with a pidfd for the caller.
+///
+/// Must be called by a single-threaded process: the child is a copy of it and may then use everything.
+/// Source: clone(2), `clone3()`.
+pub(super) fn clone3(namespaces: libc::c_int) -> Result<Forked<Cloned>, Errno> {
+    let mut pidfd: RawFd = -1;
+    let args = libc::clone_args {
+        flags: (namespaces | libc::CLONE_PIDFD) as u64,
+        pidfd: &raw mut pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    // SAFETY: without CLONE_VM the child gets a copy of our memory and no stack of its own is needed. `args` and
+    // `pidfd` live until the call returns, and the size given is that of the struct given. Our caller has one thread,
+    // so no lock of the allocator or of std can be held by a thread that the child lacks.
+    let rc = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    match Errno::result(rc)? {
+        0 => Ok(Forked::Child),
+        pid => {
+            // SAFETY: the kernel stored a new descriptor there, which nobody else knows, because CLONE_PIDFD was set
+            // and the call succeeded.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Forked::Parent(Cloned { pid: pid as i32, pidfd }))
+        }
+    }
+}
+
+/// Copies the calling, single-threaded process.
+pub(super) fn fork() -> Result<Forked<i32>, Errno> {
+    // SAFETY: our callers have one thread, so the child may go on as the parent could.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Child => Ok(Forked::Child),
+        nix::unistd::ForkResult::Parent { child } => Ok(Forked::Parent(child.as_raw())),
+    }
+}
+
+/// Ends the process at once, without running destructors or flushing what the parent's copy will flush.
+pub(super) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor from `first` on. Source: close_range(2), Linux 5.9.
+///
+/// The caller must own no [`OwnedFd`] in that range that it uses afterwards.
+pub(super) fn close_range(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: close_range(2) takes three integers and reads no memory of ours. Our callers are about to replace or end
+    // the process and touch no descriptor in the range again; dropping one later answers EBADF, which is ignored.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    Errno::result(rc).map(drop)
+}
+
+/// Makes `fd` refer to the same file as `source`, without close-on-exec.
+pub(super) fn dup_onto(source: BorrowedFd<'_>, fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: dup2(2) takes two integers. The target numbers are the standard streams, or one that our caller has
+    // just freed; no `OwnedFd` of the process stands for them.
+    Errno::result(unsafe { libc::dup2(source.as_raw_fd(), fd) }).map(drop)
+}
+
+/// Duplicates a descriptor to the lowest free number from `at_least` on, close-on-exec.
+pub(super) fn dup_above(source: BorrowedFd<'_>, at_least: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: F_DUPFD_CLOEXEC takes integers only.
+    let fd = Errno::result(unsafe { libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, at_least) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes over standard input, on which the parent left a socket.
+pub(super) fn take_stdin() -> OwnedFd {
+    // SAFETY: descriptor 0 is open when the helper starts, std's handle for it is never used or closed, and this is
+    // called once.
+    unsafe { OwnedFd::from_raw_fd(0) }
+}
+
+/// Takes over a descriptor that came with a message.
+pub(super) fn take_received(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just installed this descriptor for us, and nix hands out only its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Attributes of a mount that can be set at once for a whole tree of mounts.
+pub(super) const MOUNT_RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+/// Set-user-id bits have no effect.
+pub(super) const MOUNT_NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
+/// Device nodes cannot be opened.
+pub(super) const MOUNT_NODEV: u64 = libc::MOUNT_ATTR_NODEV;
+/// Programs cannot be executed.
+pub(super) const MOUNT_NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+
+/// Sets attributes on the mount that `mount` refers to; with `recursive` also on every mount below it.
+/// Source: mount_setattr(2), Linux 5.12.
+pub(super) fn mount_setattr(mount: BorrowedFd<'_>, set: u64, recursive: bool) -> Result<(), Errno> {
+    let attr = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a static empty string, `attr` lives until the call returns and its size is given.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Replaces the session keyring by a new, empty one. Source: keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`.
+pub(super) fn join_new_session_keyring() -> Result<(), Errno> {
+    // SAFETY: a null name asks for an anonymous keyring; no memory is read.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<u8>(),
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Sets and locks the secure bits. Source: capabilities(7), "The securebits flags".
+pub(super) fn set_securebits(bits: libc::c_ulong) -> Result<(), Errno> {
+    prctl(libc::PR_SET_SECUREBITS, bits)
+}
+
+/// Has the kernel send `signal` to this process when its parent ends. Source: PR_SET_PDEATHSIG(2const).
+pub(super) fn set_parent_death_signal(signal: Signal) -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong)
+}
+
+/// Decides whether other processes of the same user may look into this one. Source: PR_SET_DUMPABLE(2const).
+pub(super) fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, dumpable.into())
+}
+
+fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<(), Errno> {
+    let none: libc::c_ulong = 0;
+    // SAFETY: the options used above take one integer and read no memory.
+    Errno::result(unsafe { libc::prctl(option, argument, none, none, none) }).map(drop)
+}
+
+/// The Landlock ABI of this kernel; zero when it has none or has it switched off at boot.
+/// Source: landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`.
+pub(super) fn landlock_abi() -> u32 {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with the version flag the kernel wants a null pointer and size zero, and makes no descriptor.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0usize,
+            VERSION,
+        )
+    };
+    u32::try_from(rc).unwrap_or(0)
+}
+
+/// Brings the loopback interface of the current network namespace up. Source: netdevice(7), `SIOCSIFFLAGS`.
+pub(super) fn loopback_up() -> Result<(), Errno> {
+    let socket = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Inet,
+        nix::sys::socket::SockType::Datagram,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short,
+        },
+    };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    // SAFETY: `request` is a whole ifreq with a terminated name and lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
+}
+
+/// Resets every signal that a program may inherit as ignored to its default action, and unblocks all.
+///
+/// By the plain call and not by glibc's function, which refuses the two signals that glibc keeps for itself; a parent may
+/// have left those ignored as well. Source: signal(7), "Execution": ignored signals stay ignored.
+pub(super) fn reset_signals() {
+    /// `struct sigaction` of the kernel, whose all-zero value is the default action without flags.
+    const DEFAULT_ACTION: [u64; 4] = [0; 4];
+    /// Bytes of the kernel's signal set.
+    const SET_SIZE: usize = 8;
+    for number in 1..=64 {
+        // SAFETY: the action given is as large as the kernel's struct and lives until the call returns; the old action is
+        // not asked for. SIGKILL and SIGSTOP answer EINVAL, which changes nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                DEFAULT_ACTION.as_ptr(),
+                std::ptr::null::<u64>(),
+                SET_SIZE,
+            )
+        };
+    }
+    let none = nix::sys::signal::SigSet::empty();
+    // Unblocking cannot fail: the set and the operation are valid.
+    let _ = nix::sys::signal::sigprocmask(nix::sys::signal::SigmaskHow::SIG_SETMASK, Some(&none), None);
+}
+
+/// Marks a descriptor to be closed by `execve(2)`.
+pub(super) fn set_close_on_exec(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: F_SETFD takes integers only.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// By itself, with an exit code.
+    Exited(i32),
+    /// By a signal; real-time signals included, which nix cannot name.
+    Signaled(i32),
+}
+
+/// Waits for any child. Source: wait(2).
+pub(super) fn wait_any() -> Result<(i32, Ending), Errno> {
+    wait(-1)
+}
+
+/// Waits for one child.
+pub(super) fn wait_for(pid: i32) -> Result<Ending, Errno> {
+    wait(pid).map(|(_, ending)| ending)
+}
+
+fn wait(pid: i32) -> Result<(i32, Ending), Errno> {
+    let mut status = 0;
+    // SAFETY: `status` lives until the call returns.
+    let pid = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, 0) })?;
+    if libc::WIFSIGNALED(status) {
+        Ok((pid, Ending::Signaled(libc::WTERMSIG(status))))
+    } else {
+        Ok((pid, Ending::Exited(libc::WEXITSTATUS(status))))
+    }
+}
