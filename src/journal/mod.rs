@@ -16,6 +16,7 @@ mod chain;
 mod error;
 mod schema;
 
+pub use blob::MAX_BLOB_BYTES;
 pub use error::JournalError;
 
 use crate::types::{RunId, Sha256};
@@ -241,8 +242,6 @@ impl Journal {
         }
     }
 }
-
-pub use blob::MAX_BLOB_BYTES;
 
 /// The entries that are wanted.
 #[derive(Debug, Clone, Copy)]

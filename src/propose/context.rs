@@ -80,7 +80,8 @@ fn show(content: &[u8], budget: usize) -> (Vec<u8>, Shown) {
     if text.len() <= budget {
         return (text.into_bytes(), Shown::Whole);
     }
-    text.truncate(text.floor_char_boundary(budget));
+    let end = (0..=budget).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(end);
     (text.into_bytes(), Shown::Beginning)
 }
 

@@ -1,3 +1,7 @@
-//! Everything that starts a process.
+//! Everything that starts a process, a server or a sandbox: one module for each subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod arrows;
+mod conformance;
+mod providers;
 mod sandbox;

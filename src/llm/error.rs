@@ -1,0 +1,393 @@
+//! Why there is no answer, and whose turn it is then.
+
+use super::{MAX_ANSWER_BYTES, Usage};
+use crate::types::{Bytes, FailureClass, Problem, escape_control, format_duration};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The most characters of somebody else's text in one of our errors.
+const MAX_EXCERPT_CHARS: usize = 400;
+
+/// The most lines of a program's standard error in one of our errors.
+const MAX_EXCERPT_LINES: usize = 8;
+
+/// Some of somebody else's text, cut short and escaped, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Excerpt(String);
+
+impl Excerpt {
+    /// The beginning of a text. `secret` is struck out before the text is cut, so that no half of it stays.
+    pub(super) fn of_start(text: &str, secret: Option<&str>) -> Self {
+        let text = match secret {
+            Some(secret) if !secret.is_empty() => text.replace(secret, "[api key]"),
+            _ => text.to_owned(),
+        };
+        let escaped = escape_control(text.trim());
+        match escaped.char_indices().nth(MAX_EXCERPT_CHARS) {
+            None => Excerpt(escaped),
+            Some((end, _)) => Excerpt(format!("{}…", &escaped[..end])),
+        }
+    }
+
+    /// The last lines of what a program wrote.
+    pub(super) fn of_last_lines(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(MAX_EXCERPT_LINES)..];
+        let escaped = escape_control(&last.join("\n"));
+        let characters = escaped.chars().count();
+        match escaped.char_indices().nth(characters.saturating_sub(MAX_EXCERPT_CHARS)) {
+            Some((start, _)) if start > 0 => Excerpt(format!("…{}", &escaped[start..])),
+            _ => Excerpt(escaped),
+        }
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "(no message)" } else { &self.0 })
+    }
+}
+
+/// A request without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LlmError {
+    /// The directory of recorded answers cannot be used.
+    #[error("cannot read recorded answers from `{}`", dir.display())]
+    ReplayDirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The directory holds nothing to replay.
+    #[error("`{}` holds no recorded answers", dir.display())]
+    ReplayEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Two files claim the same place.
+    #[error("recorded answer {number} is there twice: `{}` and `{}`", one.display(), other.display())]
+    ReplayAmbiguous {
+        /// Their number.
+        number: u64,
+        /// One of them.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// All recorded answers were given.
+    #[error("no recorded answer is left in `{}`: all {count} were given", dir.display())]
+    ReplayExhausted {
+        /// The directory.
+        dir: PathBuf,
+        /// How many there were.
+        count: usize,
+    },
+    /// A recorded answer cannot be read.
+    #[error("cannot read the recorded answer `{}`", path.display())]
+    ReplayRead {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// No program was named.
+    #[error("the command provider has no program to run")]
+    CommandEmpty,
+    /// The program cannot be started.
+    #[error("cannot start the model command `{program}`")]
+    CommandStart {
+        /// The program.
+        program: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program cannot be talked to.
+    #[error("cannot talk to the model command `{program}`")]
+    CommandPipe {
+        /// The program.
+        program: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program reported failure.
+    #[error("the model command `{program}` failed ({status}): {stderr}")]
+    CommandFailed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// Whether it said that it may work later (exit code 75).
+        temporary: bool,
+        /// The last lines of its standard error.
+        stderr: Excerpt,
+    },
+    /// The address of the server cannot be used.
+    #[error("`{url}` is not the base address of a chat completions server: {what}")]
+    Address {
+        /// The address, without user information.
+        url: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The API key cannot be sent.
+    #[error("the API key is empty or has characters that an HTTP header cannot carry")]
+    Key,
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up an HTTP client")]
+    Client {
+        /// What is missing.
+        source: reqwest::Error,
+    },
+    /// The server cannot be reached, or the connection broke.
+    #[error("cannot {action} {endpoint}")]
+    Transport {
+        /// What was tried.
+        action: &'static str,
+        /// The address that was asked.
+        endpoint: String,
+        /// What went wrong.
+        source: reqwest::Error,
+    },
+    /// The server's certificate is not trusted, or TLS failed otherwise.
+    #[error("cannot agree on a secure connection with {endpoint}")]
+    Tls {
+        /// The address that was asked.
+        endpoint: String,
+        /// What went wrong.
+        source: reqwest::Error,
+    },
+    /// The whole call took too long.
+    #[error("{from} did not answer within {}", format_duration(*after))]
+    Timeout {
+        /// Who was asked.
+        from: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The server answered with an error.
+    #[error("{endpoint} answered with status {status}: {message}")]
+    Status {
+        /// The address that was asked.
+        endpoint: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the server said.
+        message: Excerpt,
+        /// How long the server wants us to wait.
+        retry_after: Option<Duration>,
+        /// Whether it is about a quota that waiting does not fill.
+        quota: bool,
+    },
+    /// The server sends us elsewhere.
+    #[error("{endpoint} redirects to `{location}`, and redirects are not followed")]
+    Redirect {
+        /// The address that was asked.
+        endpoint: String,
+        /// Where it points.
+        location: Excerpt,
+    },
+    /// The server answered with something that is not JSON by its own account.
+    #[error("{endpoint} answered with content of type `{content_type}` where JSON is expected: {start}")]
+    ContentType {
+        /// The address that was asked.
+        endpoint: String,
+        /// The type it named.
+        content_type: Excerpt,
+        /// How the content starts.
+        start: Excerpt,
+    },
+    /// The server's answer is not JSON.
+    #[error("{endpoint} answered with malformed JSON")]
+    NotJson {
+        /// The address that was asked.
+        endpoint: String,
+        /// Where it is malformed.
+        source: serde_json::Error,
+    },
+    /// The server's answer is JSON of another kind.
+    #[error("{endpoint} answered with something other than a chat completion: {what}")]
+    Shape {
+        /// The address that was asked.
+        endpoint: String,
+        /// What is missing, or what the server says instead.
+        what: Excerpt,
+    },
+    /// The server's answer repeats the API key, and must not be recorded.
+    #[error("{endpoint} repeats the API key in its answer")]
+    KeyRepeated {
+        /// The address that was asked.
+        endpoint: String,
+    },
+    /// The answer is larger than we read.
+    #[error("the answer of {from} is larger than {}", Bytes(MAX_ANSWER_BYTES as u64))]
+    TooLarge {
+        /// Who answered.
+        from: String,
+    },
+    /// The answer is not UTF-8.
+    #[error("the answer of {from} is not UTF-8 text")]
+    NotText {
+        /// Who answered.
+        from: String,
+    },
+    /// The answer is complete and says nothing.
+    #[error("the answer of {from} is empty")]
+    Empty {
+        /// Who answered.
+        from: String,
+        /// What it cost all the same.
+        usage: Option<Usage>,
+    },
+}
+
+impl LlmError {
+    /// How long the provider wants us to wait before we ask again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            LlmError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the provider does not accept who we are (401, 403).
+    pub fn is_auth(&self) -> bool {
+        matches!(self, LlmError::Status { status: 401 | 403, .. })
+    }
+
+    /// What the request cost although there is no answer to use, when the provider says.
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            LlmError::Empty { usage, .. } => *usage,
+            _ => None,
+        }
+    }
+}
+
+impl Problem for LlmError {
+    fn class(&self) -> FailureClass {
+        match self {
+            LlmError::CommandStart { .. } | LlmError::CommandPipe { .. } | LlmError::Client { .. } => {
+                FailureClass::Host
+            }
+            LlmError::Transport { .. } | LlmError::Timeout { .. } | LlmError::CommandFailed { temporary: true, .. } => {
+                FailureClass::ProviderTransient
+            }
+            LlmError::Status { quota: true, .. } => FailureClass::ProviderPermanent,
+            LlmError::Status { status, .. } => class_of_status(*status),
+            LlmError::NotText { .. } | LlmError::Empty { .. } => FailureClass::Proposal,
+            LlmError::ReplayDirectory { .. }
+            | LlmError::ReplayEmpty { .. }
+            | LlmError::ReplayAmbiguous { .. }
+            | LlmError::ReplayExhausted { .. }
+            | LlmError::ReplayRead { .. }
+            | LlmError::CommandEmpty
+            | LlmError::CommandFailed { temporary: false, .. }
+            | LlmError::Address { .. }
+            | LlmError::Key
+            | LlmError::Tls { .. }
+            | LlmError::Redirect { .. }
+            | LlmError::ContentType { .. }
+            | LlmError::NotJson { .. }
+            | LlmError::Shape { .. }
+            | LlmError::KeyRepeated { .. }
+            | LlmError::TooLarge { .. } => FailureClass::ProviderPermanent,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            LlmError::ReplayDirectory { .. } | LlmError::ReplayEmpty { .. } => {
+                "name a directory with the files 1.json, 2.json, …, or with one such directory for each order"
+            }
+            LlmError::ReplayAmbiguous { .. } => "keep one of the two files",
+            LlmError::ReplayExhausted { .. } => "record more answers, allow fewer attempts, or use another provider",
+            LlmError::ReplayRead { .. } => "check that it is a regular file that you may read",
+            LlmError::CommandEmpty => "name the program and its arguments",
+            LlmError::CommandStart { .. } => "check that the program is on PATH and executable",
+            LlmError::CommandFailed { temporary: false, .. } => {
+                "run the program by hand with a prompt on its standard input; exit code 75 would mean \"try again later\""
+            }
+            LlmError::Address { .. } => {
+                "give the address up to and including the version, as in https://api.example.com/v1"
+            }
+            LlmError::Key => "check the key for line breaks and blanks",
+            LlmError::Transport { .. } => "check the address, the network and the proxy settings",
+            LlmError::Tls { .. } => {
+                "check the host name, the clock, and that the certificate's issuer is trusted on this host"
+            }
+            LlmError::Timeout { .. } => "allow more time, or ask for less",
+            LlmError::Status { status: 401 | 403, .. } => "check the API key and what it is allowed to use",
+            LlmError::Status { status: 404, .. } => "check the base address and the name of the model",
+            LlmError::Status { quota: true, .. } | LlmError::Status { status: 402, .. } => {
+                "the account's quota is used up; check its plan and billing"
+            }
+            LlmError::Redirect { .. } | LlmError::ContentType { .. } | LlmError::Shape { .. } => {
+                "check the base address; it should end before /chat/completions"
+            }
+            LlmError::KeyRepeated { .. } => "do not use this server with this key, and replace the key",
+            LlmError::CommandPipe { .. }
+            | LlmError::CommandFailed { temporary: true, .. }
+            | LlmError::Client { .. }
+            | LlmError::Status { .. }
+            | LlmError::NotJson { .. }
+            | LlmError::TooLarge { .. }
+            | LlmError::NotText { .. }
+            | LlmError::Empty { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Whether the same request may succeed later. Source: RFC 9110, section 15, and RFC 6585, section 4 (429).
+fn class_of_status(status: u16) -> FailureClass {
+    match status {
+        408 | 409 | 429 | 500..=599 => FailureClass::ProviderTransient,
+        _ => FailureClass::ProviderPermanent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_decides_whether_asking_again_makes_sense() {
+        for status in [408, 409, 429, 500, 502, 503, 504, 529] {
+            assert_eq!(class_of_status(status), FailureClass::ProviderTransient, "{status}");
+        }
+        for status in [200, 301, 400, 401, 402, 403, 404, 405, 413, 422, 600] {
+            assert_eq!(class_of_status(status), FailureClass::ProviderPermanent, "{status}");
+        }
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_tame_and_holds_no_part_of_a_secret() {
+        let secret = "sk-planted-0123456789";
+        let text = format!("{}{secret} \u{1b}[2J", "x".repeat(MAX_EXCERPT_CHARS - 5));
+        let excerpt = Excerpt::of_start(&text, Some(secret)).to_string();
+        assert!(!excerpt.contains("sk-"), "{excerpt}");
+        assert_eq!(excerpt.chars().count(), MAX_EXCERPT_CHARS + 1);
+        assert_eq!(Excerpt::of_start("a\u{1b}[2J", None).to_string(), "a\\u{1b}[2J");
+        assert_eq!(Excerpt::of_start(" \n", None).to_string(), "(no message)");
+    }
+
+    #[test]
+    fn an_excerpt_of_a_log_is_its_end() {
+        let log: String = (0..1000).map(|line| format!("line {line} \u{1f980}\n\n")).collect();
+        let excerpt = Excerpt::of_last_lines(log.as_bytes()).to_string();
+        assert!(
+            excerpt.ends_with("line 999 \u{1f980}") && excerpt.starts_with("line 992"),
+            "{excerpt}"
+        );
+        let line = "é".repeat(5000);
+        assert_eq!(
+            Excerpt::of_last_lines(line.as_bytes()).to_string().chars().count(),
+            MAX_EXCERPT_CHARS + 1
+        );
+        assert_eq!(Excerpt::of_last_lines(b"\xff").to_string(), "\u{fffd}");
+    }
+}
