@@ -2,9 +2,9 @@
 
 use super::{exit, output, problem, words};
 use crate::config::Environment;
-use crate::run::{Failure, Situation, interrupted};
-use crate::sandbox::{self, Captured, Command, Outcome, Policy, Report, Sandbox, SetupFailure, Stream, Tree};
-use crate::types::{FailureClass, Problem, escape_control};
+use crate::run::{Failure, Situation, TREES, interrupted, sandbox_failure, workspace_failure};
+use crate::sandbox::{Captured, Command, Outcome, Policy, Report, Sandbox, SetupFailure, Stream, Tree};
+use crate::types::{FailureClass, escape_control};
 use crate::verify::{describe, limit_name};
 use crate::workspace::{Repository, TreeCache};
 use base64::Engine as _;
@@ -62,13 +62,8 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
 async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<Report, Failure> {
     let mut signals = super::run::Signals::listen()?;
     // The helper comes up while the tree is looked for.
-    let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| refused(&error))?;
-    let policy = sandbox::load_profile(
-        &arguments.profile,
-        environment.profile_dir().as_deref(),
-        environment.search_path(),
-    )
-    .map_err(|error| refused(&error))?;
+    let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
+    let policy = super::run::policy(&arguments.profile, environment)?;
     let tree = tree(arguments, environment)?;
     let command = Command {
         timeout: arguments.timeout,
@@ -91,7 +86,7 @@ async fn stream(
 ) -> Result<Report, Failure> {
     if arguments.json {
         let report = sandbox.run(policy, tree, command, None).await;
-        return report.map_err(|error| refused(&error));
+        return report.map_err(|error| sandbox_failure(&error));
     }
     let closed = Arc::new(Notify::new());
     let mut stdout = Passage::new(io::stdout(), arguments.raw || !io::stdout().is_terminal());
@@ -110,38 +105,38 @@ async fn stream(
         tokio::select! {
             biased;
             () = closed.notified() => return Err(closed_output()),
-            report = sandbox.run(policy, tree, command, Some(&mut sink)) => report.map_err(|error| refused(&error))?,
+            report = sandbox.run(policy, tree, command, Some(&mut sink)) => report.map_err(|error| sandbox_failure(&error))?,
         }
     };
     // Output that came too late to be noticed above is as lost as any other.
-    stdout.finish().and_then(|()| stderr.finish()).map_err(|_| closed_output())?;
+    stdout
+        .finish()
+        .and_then(|()| stderr.finish())
+        .map_err(|_| closed_output())?;
     Ok(report)
 }
 
 fn tree(arguments: &Arguments, environment: &Environment) -> Result<Tree, Failure> {
-    let of_repository = |error| super::run::workspace_failure(&error);
+    let of_repository = |error| workspace_failure(&error);
     let repository = Repository::open(&arguments.repo).map_err(of_repository)?;
     let commit = repository.resolve(&arguments.rev).map_err(of_repository)?;
     let snapshot = repository.snapshot(commit).map_err(of_repository)?;
-    let cache = environment.cache_dir().map_err(|error| Failure::new(&error, Situation::Plain))?;
-    let export = TreeCache::open(&cache.join(super::run::TREES))
+    let cache = environment
+        .cache_dir()
+        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+    let export = TreeCache::open(&cache.join(TREES))
         .and_then(|cache| cache.export(&snapshot, Sandbox::tree_owner()))
         .map_err(of_repository)?;
     Ok(Tree { layers: vec![export] })
 }
 
-fn refused(error: &sandbox::SandboxError) -> Failure {
-    let situation = match error.class() {
-        FailureClass::Policy => Situation::Document,
-        _ => Situation::Sandbox,
-    };
-    Failure::new(error, situation)
-}
-
 fn closed_output() -> Failure {
-    Failure::plain(FailureClass::Host, "the command was ended: its output cannot be written")
-        .in_situation(Situation::Storage)
-        .with_hint("the reader of the output went away, or the disk is full")
+    Failure::plain(
+        FailureClass::Host,
+        "the command was ended: its output cannot be written",
+    )
+    .in_situation(Situation::Storage)
+    .with_hint("the reader of the output went away, or the disk is full")
 }
 
 /// Why the command has no exit code of its own to return.
@@ -175,7 +170,6 @@ fn setup(failure: &SetupFailure, profile: &str) -> Failure {
         SetupFailure::ProgramUnusable { .. } | SetupFailure::DirectoryMissing { .. } => {
             plain.with_hint("paths are those inside the sandbox: the current directory is the tree")
         }
-        SetupFailure::Layer { remedy, .. } => plain.in_situation(Situation::Sandbox).with_hint(remedy),
     }
 }
 
@@ -302,18 +296,12 @@ mod tests {
         let tool = SetupFailure::ToolMissing {
             program: "x".to_owned(),
         };
-        let layer = SetupFailure::Layer {
-            step: "landlock".to_owned(),
-            reason: "ENOSYS".to_owned(),
-            remedy: "a newer kernel".to_owned(),
-        };
         for (outcome, expected) in [
             (Outcome::Exit { code: 0 }, 0),
             (Outcome::Exit { code: 255 }, 255),
             (Outcome::Signal { signal: 9 }, 137),
             (Outcome::Limit { limit: LimitKind::Wall }, 1),
             (Outcome::Setup { failure: tool }, 20),
-            (Outcome::Setup { failure: layer }, 21),
         ] {
             assert_eq!(code(&report(outcome.clone()), "verify"), expected, "{outcome:?}");
         }
@@ -322,8 +310,14 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_control_sequences_and_whole_characters() {
         assert_eq!(passed(false, &[b"a\x1b[2Jb"]), b"a\\u{1b}[2Jb");
-        assert_eq!(passed(false, &["é".as_bytes()[..1].into(), "é".as_bytes()[1..].into()]), "é".as_bytes());
-        assert_eq!(passed(false, &[b"\xff\xfe", b"\xf0\x9f"]), "\u{fffd}\u{fffd}\u{fffd}".as_bytes());
+        assert_eq!(
+            passed(false, &["é".as_bytes()[..1].into(), "é".as_bytes()[1..].into()]),
+            "é".as_bytes()
+        );
+        assert_eq!(
+            passed(false, &[b"\xff\xfe", b"\xf0\x9f"]),
+            "\u{fffd}\u{fffd}\u{fffd}".as_bytes()
+        );
     }
 
     #[test]

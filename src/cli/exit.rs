@@ -158,7 +158,14 @@ mod tests {
             Situation::Usage,
             Situation::Interrupted { signal: 2 },
         ];
-        for class in [Class::Order, Class::Proposal, Class::Rejected, Class::Host, Class::Internal, Class::Cancelled] {
+        for class in [
+            Class::Order,
+            Class::Proposal,
+            Class::Rejected,
+            Class::Host,
+            Class::Internal,
+            Class::Cancelled,
+        ] {
             for situation in situations {
                 assert_ne!(code_of(class, situation), 0, "{class} {situation:?}");
             }

@@ -27,9 +27,11 @@ use std::ffi::OsString;
 /// An unattended code factory: a model proposes, a sandbox verifies, only a PASS becomes a commit.
 #[derive(Debug, Parser)]
 #[command(name = "factory", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
+#[command(
+    after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
     20 host, 21 sandbox layer missing, 23 repository refused, 64 usage, 65 invalid order, 74 I/O, 75 try later, 77 key \
-    refused, 78 profile or setting, 130 and 143 interrupted.")]
+    refused, 78 profile or setting, 130 and 143 interrupted."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

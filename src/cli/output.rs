@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Write as _};
 ///
 /// # Errors
 /// `Host` when standard output cannot be written, as on a full disk.
-pub fn text(text: &str) -> Result<(), Failure> {
+pub(super) fn text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure {
@@ -27,17 +27,17 @@ pub fn text(text: &str) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As for [`text`].
-pub fn json(value: &Value) -> Result<(), Failure> {
+pub(super) fn json(value: &Value) -> Result<(), Failure> {
     text(&format!("{value}\n"))
 }
 
 /// Writes a line to standard error. There is nobody left to tell when that fails.
-pub fn note(line: &str) {
+pub(super) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Shows why nothing came of it.
-pub fn problem(failure: &Failure, as_json: bool) {
+pub(super) fn problem(failure: &Failure, as_json: bool) {
     if as_json {
         // The exit code still says it when standard output is gone.
         let _ = json(&json!({ "problem": problem::json(failure) }));

@@ -6,7 +6,7 @@ use crate::types::{FailureClass, escape_control};
 use serde_json::{Value, json};
 
 /// The problem as lines for people. Whatever it quotes is escaped.
-pub fn text(failure: &Failure) -> String {
+pub(super) fn text(failure: &Failure) -> String {
     let bug = match Exit::of(failure) {
         Exit::Internal => "BUG: ",
         _ => "",
@@ -22,7 +22,7 @@ pub fn text(failure: &Failure) -> String {
 }
 
 /// The problem as JSON.
-pub fn json(failure: &Failure) -> Value {
+pub(super) fn json(failure: &Failure) -> Value {
     json!({
         "exit_code": Exit::of(failure).code(),
         "class": failure.class,
@@ -34,7 +34,7 @@ pub fn json(failure: &Failure) -> Value {
 }
 
 /// A command line that makes no sense.
-pub fn usage(message: impl Into<String>) -> Failure {
+pub(super) fn usage(message: impl Into<String>) -> Failure {
     Failure::plain(FailureClass::Order, message).in_situation(Situation::Usage)
 }
 

@@ -28,7 +28,10 @@ pub(super) fn status(arguments: &Arguments, environment: &Environment) -> Result
     if arguments.json {
         output::json(&json!({ "schema": 1, "runs": runs }))?;
     } else if runs.is_empty() {
-        output::text(&format!("no runs are recorded in {}\n", words::line(&state_dir.to_string_lossy())))?;
+        output::text(&format!(
+            "no runs are recorded in {}\n",
+            words::line(&state_dir.to_string_lossy())
+        ))?;
     } else {
         output::text(&runs.iter().map(row).collect::<String>())?;
     }
@@ -54,7 +57,10 @@ fn row(overview: &Overview) -> String {
             summary.verdict.as_str(),
             summary.problem.as_ref().map(Failure::sentence).unwrap_or_default(),
         ),
-        None => ("open", format!("last recorded: {} at {}", overview.last, words::time(overview.last_ms))),
+        None => (
+            "open",
+            format!("last recorded: {} at {}", overview.last, words::time(overview.last_ms)),
+        ),
     };
     format!(
         "{}  {}  {:<13}  {}  {}  attempts {}  {}\n",
@@ -74,10 +80,17 @@ fn row(overview: &Overview) -> String {
 /// The one run whose id starts with `prefix`.
 pub(super) fn find<'a>(runs: &'a [Overview], prefix: &str) -> Result<&'a Overview, Failure> {
     let wanted = prefix.to_ascii_uppercase();
-    let matching: Vec<_> = runs.iter().filter(|run| run.run.to_string().starts_with(&wanted)).collect();
+    let matching: Vec<_> = runs
+        .iter()
+        .filter(|run| run.run.to_string().starts_with(&wanted))
+        .collect();
     match matching.as_slice() {
         [one] => Ok(one),
-        [] => Err(problem::usage(format!("no run is called `{prefix}`")).with_hint("see `factory status` for the runs there are")),
-        several => Err(problem::usage(format!("`{prefix}` names {} runs", several.len())).with_hint("write more of the run's id")),
+        [] => Err(problem::usage(format!("no run is called `{prefix}`"))
+            .with_hint("see `factory status` for the runs there are")),
+        several => {
+            Err(problem::usage(format!("`{prefix}` names {} runs", several.len()))
+                .with_hint("write more of the run's id"))
+        }
     }
 }

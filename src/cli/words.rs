@@ -8,7 +8,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// When the text is no duration, or nothing could be done in it.
-pub fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("the duration must be longer than nothing".to_owned()),
         Ok(duration) => Ok(duration),
@@ -17,15 +17,18 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A time in milliseconds since 1970-01-01 UTC, as people read it, to the second.
-pub fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     i64::try_from(ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(|| format!("{ms} ms"), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .map_or_else(
+            || format!("{ms} ms"),
+            |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        )
 }
 
 /// A span between two such times.
-pub fn span(from_ms: u64, to_ms: u64) -> String {
+pub(super) fn span(from_ms: u64, to_ms: u64) -> String {
     let ms = to_ms.saturating_sub(from_ms);
     match ms {
         0..1000 => format!("{ms} ms"),
@@ -35,9 +38,11 @@ pub fn span(from_ms: u64, to_ms: u64) -> String {
 }
 
 /// A command on one line, cut where it gets long.
-pub fn command(argv: &[String]) -> String {
+pub(super) fn command(argv: &[String]) -> String {
     const LONGEST: usize = 100;
-    let line = escape_control(&argv.join(" ")).replace('\n', "\\n").replace('\t', "\\t");
+    let line = escape_control(&argv.join(" "))
+        .replace('\n', "\\n")
+        .replace('\t', "\\t");
     match line.char_indices().nth(LONGEST) {
         None => line,
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -45,12 +50,12 @@ pub fn command(argv: &[String]) -> String {
 }
 
 /// A text from outside on one line.
-pub fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     escape_control(text).replace('\n', " ")
 }
 
 /// One attempt and its commands, as lines.
-pub fn attempt(attempt: &AttemptSummary) -> String {
+pub(super) fn attempt(attempt: &AttemptSummary) -> String {
     let end = match (attempt.stage, &attempt.reason) {
         (None, _) => "passed".to_owned(),
         (Some(stage), None) => stage.to_string(),
@@ -73,7 +78,7 @@ pub fn attempt(attempt: &AttemptSummary) -> String {
 }
 
 /// What a finished run comes down to, as lines.
-pub fn summary(summary: &Summary) -> String {
+pub(super) fn summary(summary: &Summary) -> String {
     let mut lines = format!(
         "{}  {}  {}\n",
         summary.verdict,
@@ -108,7 +113,10 @@ mod tests {
 
     #[test]
     fn a_command_stays_on_one_line() {
-        assert_eq!(command(&["sh".to_owned(), "-c".to_owned(), "a\nb\u{1b}[1m".to_owned()]), "sh -c a\\nb\\u{1b}[1m");
+        assert_eq!(
+            command(&["sh".to_owned(), "-c".to_owned(), "a\nb\u{1b}[1m".to_owned()]),
+            "sh -c a\\nb\\u{1b}[1m"
+        );
         assert_eq!(command(&["é".repeat(300)]).chars().count(), 101);
     }
 

@@ -96,6 +96,11 @@ impl Environment {
         self.api_key.as_ref()
     }
 
+    /// One variable, for profiles that pass it on by name.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        env::var(name).ok()
+    }
+
     /// The filter of log lines.
     pub fn log(&self) -> Option<&str> {
         self.log.as_deref()
@@ -196,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_key_of_ours_wins_and_is_never_shown() {
-        use secrecy::ExposeSecret as _;
+        use secrecy::ExposeSecret;
         let keys = environment(&[("FACTORY_API_KEY", "ours"), ("OPENAI_API_KEY", "theirs")]);
         assert_eq!(keys.api_key().map(ExposeSecret::expose_secret), Some("ours"));
         assert!(!format!("{keys:?}").contains("ours"));

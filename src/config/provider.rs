@@ -113,7 +113,11 @@ mod tests {
         assert_eq!(parse("replay:a/b"), Ok(ProviderSpec::Replay("a/b".into())));
         assert_eq!(
             parse("command:ask 'two words' x:y"),
-            Ok(ProviderSpec::Command(vec!["ask".into(), "two words".into(), "x:y".into()]))
+            Ok(ProviderSpec::Command(vec![
+                "ask".into(),
+                "two words".into(),
+                "x:y".into()
+            ]))
         );
         assert_eq!(
             parse("openai:http://127.0.0.1:8080/v1"),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// The directory of one run.
 #[derive(Debug)]
-pub struct Artifacts {
+pub(super) struct Artifacts {
     dir: PathBuf,
 }
 
@@ -24,7 +24,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// `Host` when the file system refuses or the directory exists.
-    pub fn create(parent: &Path, run: RunId) -> Result<Self, ArtifactError> {
+    pub(super) fn create(parent: &Path, run: RunId) -> Result<Self, ArtifactError> {
         let dir = parent.join(run.to_string());
         ensure_dir(parent)
             .and_then(|()| create_exclusive_dir(&dir))
@@ -36,7 +36,7 @@ impl Artifacts {
     }
 
     /// Where it is.
-    pub fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -44,7 +44,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// `Host` when the file system refuses.
-    pub fn begin_attempt(&self, attempt: u32) -> Result<(), ArtifactError> {
+    pub(super) fn begin_attempt(&self, attempt: u32) -> Result<(), ArtifactError> {
         let path = self.attempt_dir(attempt);
         DirBuilder::new()
             .mode(0o700)
@@ -56,7 +56,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// `Host` when the file system refuses or the file exists.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {
         create(self.dir.join(name), bytes)
     }
 
@@ -64,7 +64,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// `Host` when the file system refuses or the file exists.
-    pub fn write_of(&self, attempt: u32, name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {
+    pub(super) fn write_of(&self, attempt: u32, name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {
         create(self.attempt_dir(attempt).join(name), bytes)
     }
 
@@ -72,7 +72,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// `Host` when the file system refuses or the file exists.
-    pub fn seal(&self, name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {
+    pub(super) fn seal(&self, name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {
         let path = self.dir.join(name);
         write_new(&path, bytes).map_err(|source| ArtifactError::Directory { path, source })
     }
@@ -83,7 +83,7 @@ impl Artifacts {
 }
 
 /// A document as written to artifacts: readable, and ended by a newline.
-pub fn json(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(value).expect("records have text keys and finite numbers only");
     bytes.push(b'\n');
     bytes

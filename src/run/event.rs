@@ -21,6 +21,8 @@ pub enum Event<'a> {
         title: &'a str,
         /// The commit that it starts from.
         base: ObjectId,
+        /// Whether the checkout has changes that are not committed, and so not part of it.
+        dirty: bool,
         /// The branch that it works for.
         branch: &'a str,
         /// The profile under which commands run.

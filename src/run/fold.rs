@@ -143,9 +143,9 @@ impl Problem for FoldError {
 mod tests {
     use super::*;
     use crate::journal::Phase;
+    use crate::run::{AttemptSummary, CommandSummary, Stage};
     use crate::run::{UsageSummary, VerdictName};
     use crate::sandbox::Outcome;
-    use crate::run::{AttemptSummary, CommandSummary, Stage};
 
     fn run(n: u128) -> RunId {
         RunId::new(ulid::Ulid(n))

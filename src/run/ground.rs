@@ -4,7 +4,7 @@ use super::failure::{Failure, Situation};
 use super::state::Rules;
 use crate::order::WorkOrder;
 use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
-use crate::sandbox::Policy;
+use crate::sandbox::{Policy, SandboxError};
 use crate::types::{FailureClass, ObjectId, Problem as _};
 use crate::workspace::{Repository, WorkspaceError};
 use std::path::{Path, PathBuf};
@@ -126,7 +126,11 @@ pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure
 fn other_base(branch: &str, tip: ObjectId, base: ObjectId) -> Failure {
     Failure::plain(
         FailureClass::Conflict,
-        format!("branch `{branch}` is at {}, not at the base {} that was asked for", tip.short(), base.short()),
+        format!(
+            "branch `{branch}` is at {}, not at the base {} that was asked for",
+            tip.short(),
+            base.short()
+        ),
     )
     .in_situation(Situation::Repository)
     .with_hint("leave --base away to start from the branch's tip, or name another branch")
@@ -171,12 +175,22 @@ pub fn workspace_failure(error: &WorkspaceError) -> Failure {
     Failure::new(error, situation)
 }
 
+/// A command that could not be run under its policy.
+pub fn sandbox_failure(error: &SandboxError) -> Failure {
+    let situation = match error.class() {
+        FailureClass::Policy => Situation::Document,
+        _ if error.is_missing_layer() => Situation::Sandbox,
+        _ => Situation::Plain,
+    };
+    Failure::new(error, situation)
+}
+
 /// A branch that cannot be promoted to.
 pub(super) fn promote_failure(error: &PromoteError) -> Failure {
     match error {
-        PromoteError::UnusableId { .. } | PromoteError::OtherEvidence => Failure::new(error, Situation::Plain),
-        PromoteError::Moved { .. } => Failure::new(error, Situation::Plain),
-        _ if error.class() == FailureClass::Internal => Failure::new(error, Situation::Plain),
+        PromoteError::UnusableId { .. } | PromoteError::OtherEvidence | PromoteError::Moved { .. } => {
+            Failure::new(error, Situation::Plain)
+        }
         _ => Failure::new(error, Situation::Repository),
     }
 }
@@ -204,7 +218,11 @@ mod tests {
             assert_eq!(refused.unwrap_err().situation, Situation::Usage, "{inside}");
         }
         for outside in ["a", "repository-2"] {
-            assert_eq!(refuse_places_inside(&repository, &places(&dir.path().join(outside))), Ok(()), "{outside}");
+            assert_eq!(
+                refuse_places_inside(&repository, &places(&dir.path().join(outside))),
+                Ok(()),
+                "{outside}"
+            );
         }
     }
 }

@@ -273,7 +273,13 @@ mod tests {
     #[test]
     fn the_way_to_a_commit_has_no_shortcut() {
         let rules = Rules::default();
-        let way = [Event::Ready, Event::Answered, Event::Built, Event::Passed, Event::Promoted];
+        let way = [
+            Event::Ready,
+            Event::Answered,
+            Event::Built,
+            Event::Passed,
+            Event::Promoted,
+        ];
         for (position, state) in [0, 1, 3, 4, 5].map(|n| states()[n]).into_iter().enumerate() {
             for event in events() {
                 let after = next(&rules, state, event);
@@ -306,7 +312,12 @@ mod tests {
 
     #[test]
     fn a_closed_run_stays_closed() {
-        for end in [End::Passed, End::Stopped(Class::Host), End::Exhausted(Class::Rejected), End::Repeating] {
+        for end in [
+            End::Passed,
+            End::Stopped(Class::Host),
+            End::Exhausted(Class::Rejected),
+            End::Repeating,
+        ] {
             for event in events() {
                 assert_eq!(next(&Rules::default(), State::Closed(end), event), State::Closed(end));
             }
@@ -363,8 +374,14 @@ mod tests {
         let same = (Class::Rejected, "same");
         assert_eq!(attempt(judge(&rules, [same, same])), Some(3));
         assert_eq!(judge(&rules, [same, same, same]), State::Closed(End::Repeating));
-        assert_eq!(attempt(judge(&rules, [same, same, (Class::Rejected, "other"), same])), Some(5));
-        assert_eq!(attempt(judge(&rules, [same, same, (Class::Proposal, "prose"), same])), Some(5));
+        assert_eq!(
+            attempt(judge(&rules, [same, same, (Class::Rejected, "other"), same])),
+            Some(5)
+        );
+        assert_eq!(
+            attempt(judge(&rules, [same, same, (Class::Proposal, "prose"), same])),
+            Some(5)
+        );
     }
 
     #[test]

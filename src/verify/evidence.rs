@@ -1,5 +1,6 @@
 //! The record of one verification: what was run, what was enforced, what came out.
 
+use crate::order::canonical_json;
 use crate::sandbox::{Captured, Enforced, Metering, Outcome, Report};
 use crate::types::{ObjectId, RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
@@ -147,7 +148,11 @@ pub fn rungs(hygiene: RungState, regression: RungState, acceptance: RungState) -
         (7, "repeat", NotJudged),
     ]
     .into_iter()
-    .map(|(rung, name, state)| Rung { rung, name: name.to_owned(), state })
+    .map(|(rung, name, state)| Rung {
+        rung,
+        name: name.to_owned(),
+        state,
+    })
     .collect()
 }
 
@@ -168,4 +173,12 @@ pub struct Evidence {
     pub commands: Vec<CommandRecord>,
     /// The postconditions, once they were looked at.
     pub postconditions: Vec<ConditionRecord>,
+}
+
+impl Evidence {
+    /// The record as the bytes whose digest names it.
+    pub fn canonical(&self) -> Vec<u8> {
+        let value = serde_json::to_value(self).expect("evidence has text keys and finite numbers only");
+        canonical_json(&value)
+    }
 }

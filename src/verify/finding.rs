@@ -56,7 +56,11 @@ impl Finding {
         let exit = self.exit_code.map(|code| code.to_string()).unwrap_or_default();
         let reason = without_numbers(&self.reason);
         let excerpt = without_numbers(&self.excerpt);
-        Sha256::of([self.phase.as_str(), &argv, &exit, &reason, &excerpt].join("\u{1}").as_bytes())
+        Sha256::of(
+            [self.phase.as_str(), &argv, &exit, &reason, &excerpt]
+                .join("\u{1}")
+                .as_bytes(),
+        )
     }
 }
 
@@ -73,9 +77,6 @@ pub fn describe(outcome: &Outcome) -> String {
             }
             SetupFailure::DirectoryMissing { directory } => {
                 format!("was not started: there is no directory {directory}")
-            }
-            SetupFailure::Layer { step, reason, .. } => {
-                format!("was not started: the sandbox layer {step} could not be applied ({reason})")
             }
         },
     }
@@ -155,7 +156,10 @@ mod tests {
             finding("1 failed in 0.39s at 0x7f3a").fingerprint(),
             finding("1 failed in 12.1s at 0x55bc").fingerprint()
         );
-        assert_ne!(finding("test_a failed").fingerprint(), finding("test_b failed").fingerprint());
+        assert_ne!(
+            finding("test_a failed").fingerprint(),
+            finding("test_b failed").fingerprint()
+        );
     }
 
     #[test]

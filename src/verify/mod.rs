@@ -21,7 +21,6 @@ pub use finding::{Finding, describe, limit_name};
 pub use passed::Passed;
 
 use crate::change::ChangeSet;
-use crate::order::canonical_json;
 use crate::sandbox::{Command, LimitKind, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Tree};
 use crate::types::{FailureClass, ObjectId, Problem, Sha256, escape_control};
 use std::time::Duration;
@@ -93,7 +92,16 @@ pub async fn verify(
     tell: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Verdict, VerifyError> {
     let mut commands = Vec::new();
-    if let Some(fall) = climb(bench, candidate.tree, Phase::Verify, &checks.verify, &mut commands, tell).await? {
+    if let Some(fall) = climb(
+        bench,
+        candidate.tree,
+        Phase::Verify,
+        &checks.verify,
+        &mut commands,
+        tell,
+    )
+    .await?
+    {
         let evidence = evidence(&candidate, bench.policy, Fell::Regression, commands, Vec::new());
         return Ok(fall.verdict(evidence));
     }
@@ -105,16 +113,29 @@ pub async fn verify(
         return Ok(Verdict::Rejected(finding, evidence));
     }
     let acceptance = &checks.acceptance;
-    if let Some(fall) = climb(bench, candidate.tree, Phase::Acceptance, acceptance, &mut commands, tell).await? {
+    if let Some(fall) = climb(
+        bench,
+        candidate.tree,
+        Phase::Acceptance,
+        acceptance,
+        &mut commands,
+        tell,
+    )
+    .await?
+    {
         let evidence = evidence(&candidate, bench.policy, Fell::Acceptance, commands, conditions);
         return Ok(fall.verdict(evidence));
     }
     let nothing_asked = checks.acceptance.is_empty() && conditions.is_empty();
-    let fell = if nothing_asked { Fell::NothingAsked } else { Fell::Nowhere };
+    let fell = if nothing_asked {
+        Fell::NothingAsked
+    } else {
+        Fell::Nowhere
+    };
     let evidence = evidence(&candidate, bench.policy, fell, commands, conditions);
     Ok(Verdict::Passed(
         Passed {
-            evidence: digest(&evidence),
+            evidence: Sha256::of(&evidence.canonical()),
             change_set: candidate.change_set,
             base: candidate.base,
         },
@@ -169,7 +190,7 @@ async fn climb(
                 command: shown(argv),
                 source,
             })?;
-        refuse_host_failures(argv, bench.policy, &report.outcome)?;
+        refuse_missing_tools(bench.policy, &report.outcome)?;
         let record = CommandRecord::new(phase, index, argv.clone(), &report);
         tell(Progress::Finished {
             record: &record,
@@ -190,21 +211,13 @@ async fn climb(
 
 /// Tells failures of this host from those of the candidate. A program named without a slash comes from the host's view;
 /// one named by a path comes from the tree, and that it is not there or cannot be executed is the candidate's fault.
-fn refuse_host_failures(argv: &[String], policy: &Policy, outcome: &Outcome) -> Result<(), VerifyError> {
+fn refuse_missing_tools(policy: &Policy, outcome: &Outcome) -> Result<(), VerifyError> {
     match outcome {
         Outcome::Setup {
             failure: SetupFailure::ToolMissing { program },
         } => Err(VerifyError::ToolMissing {
-            program: program.clone(),
+            programs: vec![program.clone()],
             profile: policy.profile.clone(),
-        }),
-        Outcome::Setup {
-            failure: SetupFailure::Layer { step, reason, remedy },
-        } => Err(VerifyError::Layer {
-            command: shown(argv),
-            step: step.clone(),
-            reason: reason.clone(),
-            remedy: remedy.clone(),
         }),
         Outcome::Setup {
             failure: SetupFailure::ProgramUnusable { .. } | SetupFailure::DirectoryMissing { .. },
@@ -241,12 +254,6 @@ fn evidence(
     }
 }
 
-/// The digest by which a commit names its evidence.
-fn digest(evidence: &Evidence) -> Sha256 {
-    let value = serde_json::to_value(evidence).expect("evidence has text keys and finite numbers only");
-    Sha256::of(&canonical_json(&value))
-}
-
 /// A command as shown in messages.
 fn shown(argv: &[String]) -> String {
     escape_control(&argv.join(" "))
@@ -263,44 +270,42 @@ pub enum VerifyError {
         /// Why not.
         source: SandboxError,
     },
-    /// A layer of the sandbox could not be applied.
-    #[error("cannot run `{command}`: the sandbox layer `{step}` could not be applied: {reason}")]
-    Layer {
-        /// The command.
-        command: String,
-        /// The step that failed.
-        step: String,
-        /// What the kernel answered.
-        reason: String,
-        /// What to do about it.
-        remedy: String,
-    },
-    /// A program named without a slash is not in the view of commands.
-    #[error("the program `{}` is not in the sandbox of profile `{profile}`", escape_control(program))]
+    /// Programs named without a slash are not in the view of commands.
+    #[error("{} not in the sandbox of profile `{profile}`", named(programs))]
     ToolMissing {
-        /// The program.
-        program: String,
+        /// The programs, at least one.
+        programs: Vec<String>,
         /// The profile.
         profile: String,
     },
+}
+
+/// The programs as the subject of a sentence, with its verb.
+fn named(programs: &[String]) -> String {
+    let names: Vec<_> = programs
+        .iter()
+        .map(|name| format!("`{}`", escape_control(name)))
+        .collect();
+    match names.as_slice() {
+        [one] => format!("the program {one} is"),
+        several => format!("the programs {} are", several.join(", ")),
+    }
 }
 
 impl Problem for VerifyError {
     fn class(&self) -> FailureClass {
         match self {
             VerifyError::Sandbox { source, .. } => source.class(),
-            VerifyError::Layer { .. } | VerifyError::ToolMissing { .. } => FailureClass::Host,
+            VerifyError::ToolMissing { .. } => FailureClass::Host,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             VerifyError::Sandbox { source, .. } => source.hint(),
-            VerifyError::Layer { remedy, .. } => Some(remedy.clone()),
-            VerifyError::ToolMissing { program, profile } => Some(format!(
-                "install `{}` on this host and grant the directory that holds it under `[fs] read` in profile \
-                 `{profile}`, or name a profile that grants it with --profile",
-                escape_control(program)
+            VerifyError::ToolMissing { profile, .. } => Some(format!(
+                "install what is missing, and grant the directory that holds it under `[fs] read` in profile `{profile}`; \
+                 or name a profile that grants it with --profile"
             )),
         }
     }
