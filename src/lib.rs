@@ -28,5 +28,6 @@ pub mod verify;
 
 pub mod run;
 
-pub mod cli;
 pub mod config;
+
+pub mod cli;

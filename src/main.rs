@@ -1,5 +1,9 @@
 //! The `factory` program: arguments in, exit code out.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // First of all: the sandbox's helper must have one thread and nothing of a runtime.
     factory::sandbox::helper_door();
+    ExitCode::from(factory::cli::main(std::env::args_os().collect()))
 }

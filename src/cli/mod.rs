@@ -1,1 +1,92 @@
-//! To be written in its own commit.
+//! The command line: arguments, rendering, exit codes.
+//!
+//! - One file per subcommand; each is an argument struct and a function that returns an exit code.
+//! - Every exit code but that of a command run by `exec` comes from [`exit`], and every one but zero comes with one
+//!   problem: as `error:`, `cause:`, `help:` on standard error, or as JSON on standard output with `--json`.
+//! - Text from a model, an order, a repository or a command is escaped before it reaches a terminal.
+//!
+//! It decides nothing that a user of the library would miss.
+
+mod check;
+mod exec;
+pub mod exit;
+mod output;
+mod problem;
+mod run;
+mod show;
+mod status;
+mod words;
+
+use crate::config::Environment;
+use crate::run::{Failure, Situation};
+use crate::types::FailureClass;
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+
+/// An unattended code factory: a model proposes, a sandbox verifies, only a PASS becomes a commit.
+#[derive(Debug, Parser)]
+#[command(name = "factory", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
+    20 host, 21 sandbox layer missing, 23 repository refused, 64 usage, 65 invalid order, 74 I/O, 75 try later, 77 key \
+    refused, 78 profile or setting, 130 and 143 interrupted."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Exec(exec::Arguments),
+    Check(check::Arguments),
+    Status(status::Arguments),
+    Show(show::Arguments),
+}
+
+/// Does what the arguments of a process say, the name of the program first, and returns its exit code.
+pub fn main(arguments: Vec<OsString>) -> u8 {
+    let wants_json = arguments
+        .iter()
+        .take_while(|argument| *argument != "--")
+        .any(|argument| argument == "--json");
+    let command = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments.command,
+        Err(error) => return refuse(&error, wants_json),
+    };
+    let environment = Environment::read();
+    let done = match &command {
+        Command::Run(arguments) => run::run(arguments, &environment),
+        Command::Exec(arguments) => exec::exec(arguments, &environment),
+        Command::Check(arguments) => check::check(arguments),
+        Command::Status(arguments) => status::status(arguments, &environment),
+        Command::Show(arguments) => show::show(arguments, &environment),
+    };
+    done.unwrap_or_else(|failure| {
+        output::problem(&failure, wants_json);
+        exit::code(Some(&failure))
+    })
+}
+
+/// Shows help, the version, or what is wrong with the command line.
+fn refuse(error: &clap::Error, wants_json: bool) -> u8 {
+    let wrong = !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !wrong {
+        // That nobody reads the help any more is not worth a word.
+        let _ = error.print();
+        return exit::Exit::Success.code();
+    }
+    if wants_json {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        output::problem(
+            &Failure::plain(FailureClass::Order, message).in_situation(Situation::Usage),
+            wants_json,
+        );
+    } else {
+        let _ = error.print();
+    }
+    exit::Exit::Usage.code()
+}

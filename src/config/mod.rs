@@ -1,1 +1,211 @@
-//! To be written in its own commit.
+//! The environment and the settings on the command line → the values that other modules ask for.
+//!
+//! - Only this module reads the environment.
+//! - A flag wins over a variable, and a variable over a default.
+//! - As the XDG Base Directory Specification demands, a variable with a relative path is ignored.
+//! - A key is read into a secret and shown nowhere.
+
+mod provider;
+
+pub use provider::{ProviderSpec, SpecError};
+
+use crate::types::{FailureClass, Problem};
+use secrecy::SecretString;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The name of our directory below those of the XDG Base Directory Specification.
+const NAME: &str = "factory";
+
+/// What this process was given by its environment.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    home: Option<PathBuf>,
+    state_home: Option<PathBuf>,
+    cache_home: Option<PathBuf>,
+    config_home: Option<PathBuf>,
+    search_path: String,
+    api_key: Option<SecretString>,
+    base_url: Option<String>,
+    provider: Option<String>,
+    model: Option<String>,
+    log: Option<String>,
+}
+
+impl Environment {
+    /// Reads the environment of this process.
+    pub fn read() -> Self {
+        Environment::from(|name| env::var_os(name))
+    }
+
+    fn from(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let path = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        // A variable that is no text is as good as none: every one of these is ASCII when it means anything.
+        let text = |name| {
+            let value = variable(name)?.into_string().ok()?;
+            (!value.is_empty()).then_some(value)
+        };
+        Environment {
+            home: path("HOME"),
+            state_home: path("XDG_STATE_HOME"),
+            cache_home: path("XDG_CACHE_HOME"),
+            config_home: path("XDG_CONFIG_HOME"),
+            // The search path may hold directories whose names are no text; the others still count.
+            search_path: variable("PATH").map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
+            api_key: text("FACTORY_API_KEY")
+                .or_else(|| text("OPENAI_API_KEY"))
+                .map(SecretString::from),
+            base_url: text("FACTORY_BASE_URL"),
+            provider: text("FACTORY_PROVIDER"),
+            model: text("FACTORY_MODEL"),
+            log: text("FACTORY_LOG"),
+        }
+    }
+
+    /// Where runs are recorded: the flag, else `$XDG_STATE_HOME/factory`, else `~/.local/state/factory`.
+    ///
+    /// # Errors
+    /// `Host` when there is no home directory to fall back to.
+    pub fn state_dir(&self, flag: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        self.directory(flag, self.state_home.as_deref(), ".local/state", "--state-dir")
+    }
+
+    /// Where exported trees are kept for the next run: `$XDG_CACHE_HOME/factory`, else `~/.cache/factory`.
+    ///
+    /// # Errors
+    /// `Host` when there is no home directory to fall back to.
+    pub fn cache_dir(&self) -> Result<PathBuf, ConfigError> {
+        self.directory(None, self.cache_home.as_deref(), ".cache", "XDG_CACHE_HOME")
+    }
+
+    /// Where the operator keeps profiles: `$XDG_CONFIG_HOME/factory/profiles`, else `~/.config/factory/profiles`.
+    pub fn profile_dir(&self) -> Option<PathBuf> {
+        let fallback = || Some(self.home.as_ref()?.join(".config"));
+        let config = self.config_home.clone().or_else(fallback)?;
+        Some(config.join(NAME).join("profiles"))
+    }
+
+    /// The directories in which toolchains are looked for.
+    pub fn search_path(&self) -> &str {
+        &self.search_path
+    }
+
+    /// The key of the provider, if there is one.
+    pub fn api_key(&self) -> Option<&SecretString> {
+        self.api_key.as_ref()
+    }
+
+    /// One variable, for profiles that pass it on by name.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        env::var(name).ok()
+    }
+
+    /// The filter of log lines.
+    pub fn log(&self) -> Option<&str> {
+        self.log.as_deref()
+    }
+
+    /// The model to ask: the flag, else `$FACTORY_MODEL`.
+    pub fn model(&self, flag: Option<String>) -> Option<String> {
+        flag.or_else(|| self.model.clone())
+    }
+
+    /// The provider to ask: the flag, else `$FACTORY_PROVIDER`.
+    ///
+    /// # Errors
+    /// `Order` in the sense of a wrong command line when there is none or it is not understood.
+    pub fn provider(&self, flag: Option<&str>) -> Result<ProviderSpec, SpecError> {
+        let spec = flag.or(self.provider.as_deref()).ok_or(SpecError::Missing)?;
+        ProviderSpec::parse(spec, self.base_url.as_deref())
+    }
+
+    fn directory(
+        &self,
+        flag: Option<&Path>,
+        xdg: Option<&Path>,
+        below_home: &str,
+        name: &'static str,
+    ) -> Result<PathBuf, ConfigError> {
+        if let Some(flag) = flag {
+            return std::path::absolute(flag).map_err(|source| ConfigError::WorkingDirectory { source });
+        }
+        let base = match (xdg, &self.home) {
+            (Some(xdg), _) => xdg.to_owned(),
+            (None, Some(home)) => home.join(below_home),
+            (None, None) => return Err(ConfigError::NoHome { name }),
+        };
+        Ok(base.join(NAME))
+    }
+}
+
+/// A setting that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Neither a flag nor a variable says where to keep things.
+    #[error("there is no home directory to keep things in: HOME is not set to an absolute path")]
+    NoHome {
+        /// What can be given instead.
+        name: &'static str,
+    },
+    /// A relative path has no meaning without a working directory.
+    #[error("cannot find out the working directory")]
+    WorkingDirectory {
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+}
+
+impl Problem for ConfigError {
+    fn class(&self) -> FailureClass {
+        FailureClass::Host
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ConfigError::NoHome { name } => Some(format!("set HOME, or give {name}")),
+            ConfigError::WorkingDirectory { .. } => Some("change to a directory that exists".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment::from(|name| {
+            let (_, value) = variables.iter().find(|(known, _)| *known == name)?;
+            Some(OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_and_a_variable_over_the_home_directory() {
+        let home = environment(&[("HOME", "/home/a")]);
+        let both = environment(&[("HOME", "/home/a"), ("XDG_STATE_HOME", "/state")]);
+        assert_eq!(home.state_dir(None).unwrap(), Path::new("/home/a/.local/state/factory"));
+        assert_eq!(both.state_dir(None).unwrap(), Path::new("/state/factory"));
+        assert_eq!(both.state_dir(Some(Path::new("/flag"))).unwrap(), Path::new("/flag"));
+    }
+
+    #[test]
+    fn a_relative_directory_in_a_variable_is_ignored() {
+        let relative = environment(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "cache")]);
+        assert_eq!(relative.cache_dir().unwrap(), Path::new("/home/a/.cache/factory"));
+        assert!(matches!(
+            environment(&[("HOME", "a")]).cache_dir(),
+            Err(ConfigError::NoHome { .. })
+        ));
+    }
+
+    #[test]
+    fn a_key_of_ours_wins_and_is_never_shown() {
+        use secrecy::ExposeSecret;
+        let keys = environment(&[("FACTORY_API_KEY", "ours"), ("OPENAI_API_KEY", "theirs")]);
+        assert_eq!(keys.api_key().map(ExposeSecret::expose_secret), Some("ours"));
+        assert!(!format!("{keys:?}").contains("ours"));
+        let empty = environment(&[("FACTORY_API_KEY", ""), ("OPENAI_API_KEY", "theirs")]);
+        assert_eq!(empty.api_key().map(ExposeSecret::expose_secret), Some("theirs"));
+    }
+}

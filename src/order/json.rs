@@ -5,8 +5,8 @@
 //! - Every defect has a place: a JSON pointer, and line and column in the text as it was given.
 //! - Nothing here knows what an order or a proposal is.
 
-use crate::types::{escape_control, truncate};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use crate::types::escape_control;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -107,8 +107,8 @@ impl fmt::Display for Defects {
 /// One step from a value to a value inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// To the value of a key; `repeat` is zero unless the key stands more than once.
-    Key { name: String, repeat: usize },
+    /// To the value of a key.
+    Key(String),
     /// To an element of a list.
     Index(usize),
 }
@@ -125,10 +125,7 @@ impl Pointer {
 
     /// The value of a key of this object.
     pub fn key(&self, name: &str) -> Self {
-        self.with(Step::Key {
-            name: name.to_owned(),
-            repeat: 0,
-        })
+        self.with(Step::Key(name.to_owned()))
     }
 
     /// An element of this list, counted from zero.
@@ -146,7 +143,7 @@ impl Pointer {
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|step| match step {
-            Step::Key { name, .. } => write!(f, "/{}", name.replace('~', "~0").replace('/', "~1")),
+            Step::Key(name) => write!(f, "/{}", name.replace('~', "~0").replace('/', "~1")),
             Step::Index(index) => write!(f, "/{index}"),
         })
     }
@@ -199,6 +196,7 @@ impl<'t> Document<'t> {
         let mut found = Found::default();
         let mut deserializer = serde_json::Deserializer::from_str(part);
         let root = Reader {
+            part,
             path: &mut path,
             found: &mut found,
         }
@@ -214,8 +212,9 @@ impl<'t> Document<'t> {
                 omitted: 0,
             },
         };
-        for pointer in &found.duplicates {
-            document.add(pointer, "the key stands twice in this object; keep one".to_owned());
+        for (pointer, within) in &found.duplicates {
+            let text = "the key stands twice in this object; keep one".to_owned();
+            document.add_at(pointer, offset + within, text);
         }
         document.defects.omitted += found.more_duplicates;
         Ok(document)
@@ -223,11 +222,19 @@ impl<'t> Document<'t> {
 
     /// Adds a defect of one of the values.
     pub fn add(&mut self, pointer: &Pointer, text: String) {
+        let offset = match self.defects.listed.len() {
+            MAX_DEFECTS.. => 0, // It will only be counted.
+            _ => self.offset_of(pointer),
+        };
+        self.add_at(pointer, offset, text);
+    }
+
+    fn add_at(&mut self, pointer: &Pointer, offset: usize, text: String) {
         if self.defects.listed.len() == MAX_DEFECTS {
             self.defects.omitted += 1;
             return;
         }
-        let place = Place::of(self.whole, self.offset_of(pointer));
+        let place = Place::of(self.whole, offset);
         self.defects.listed.push(Defect {
             pointer: pointer.to_string(),
             place,
@@ -260,12 +267,9 @@ impl<'t> Document<'t> {
     /// and those are few.
     fn offset_of(&self, pointer: &Pointer) -> usize {
         let mut text = self.part.trim_start_matches([' ', '\t', '\r', '\n']);
-        for (depth, step) in pointer.0.iter().enumerate() {
+        for step in &pointer.0 {
             let inner = match step {
-                Step::Key { name, repeat } => member(text, name, *repeat).map(|(key, value)| {
-                    let names_the_key = *repeat > 0 && depth + 1 == pointer.0.len();
-                    if names_the_key { key } else { value }
-                }),
+                Step::Key(name) => member(text, name),
                 Step::Index(index) => element(text, *index),
             };
             // A value that is missing stands where the object stands that lacks it.
@@ -276,12 +280,11 @@ impl<'t> Document<'t> {
     }
 }
 
-/// The texts of a key and its value in an object; `repeat` says which, when the key stands more than once.
-fn member<'t>(object: &'t str, name: &str, repeat: usize) -> Option<(&'t str, &'t str)> {
-    let is_named =
+/// The text of a key's value in an object.
+fn member<'t>(object: &'t str, name: &str) -> Option<&'t str> {
+    let named =
         |(key, _): &(&RawValue, &RawValue)| serde_json::from_str::<String>(key.get()).is_ok_and(|key| key == name);
-    let (key, value) = entries(object)?.into_iter().filter(is_named).nth(repeat)?;
-    Some((key.get(), value.get()))
+    entries(object)?.into_iter().find(named).map(|(_, value)| value.get())
 }
 
 /// The text of an element of a list.
@@ -315,12 +318,14 @@ fn entries(text: &str) -> Option<Vec<(&RawValue, &RawValue)>> {
 #[derive(Default)]
 struct Found {
     values: usize,
-    duplicates: Vec<Pointer>,
+    /// Keys that stood before in their object, each with its offset in the part that is read.
+    duplicates: Vec<(Pointer, usize)>,
     more_duplicates: usize,
 }
 
 /// Builds a value and notes the keys that stand twice in one object; of those the first counts.
 struct Reader<'a> {
+    part: &'a str,
     path: &'a mut Pointer,
     found: &'a mut Found,
 }
@@ -336,8 +341,16 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn note_duplicate(&mut self, offset: usize) {
+        match self.found.duplicates.len() {
+            MAX_DEFECTS.. => self.found.more_duplicates += 1,
+            _ => self.found.duplicates.push((self.path.clone(), offset)),
+        }
+    }
+
     fn inner(&mut self) -> Reader<'_> {
         Reader {
+            part: self.part,
             path: self.path,
             found: self.found,
         }
@@ -405,23 +418,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
-        let mut repeats = std::collections::HashMap::<String, usize>::new();
-        while let Some(name) = map.next_key::<String>()? {
+        // A key is taken unread first, because only so does the place of a second one remain known.
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            let name: String = serde_json::from_str(key.get()).map_err(A::Error::custom)?;
             let seen_before = values.contains_key(&name);
-            let repeat = if seen_before {
-                repeats.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1)
-            } else {
-                &mut 0
-            };
-            self.path.0.push(Step::Key {
-                name: name.clone(),
-                repeat: *repeat,
-            });
+            self.path.0.push(Step::Key(name.clone()));
             if seen_before {
-                match self.found.duplicates.len() {
-                    MAX_DEFECTS.. => self.found.more_duplicates += 1,
-                    _ => self.found.duplicates.push(self.path.clone()),
-                }
+                self.note_duplicate(key.get().as_ptr() as usize - self.part.as_ptr() as usize);
             }
             let value = map.next_value_seed(self.inner())?;
             self.path.0.pop();
@@ -467,6 +470,10 @@ fn explain(whole: &str, part: &str, offset: usize, error: &serde_json::Error) ->
         "" => format!("not valid JSON: {said}"),
         advice => format!("not valid JSON: {advice}"),
     };
+    let text = match rest.lines().next() {
+        Some(line) if !error.is_eof() => format!("{text}, at {}", quote(&beginning(line, 20))),
+        _ => text,
+    };
     Defects::one("", place, text)
 }
 
@@ -499,11 +506,18 @@ pub fn describe(value: &Value) -> String {
 
 /// Quotes a foreign text in a message: on one line, harmless on a terminal, and not too long.
 pub fn quote(text: &str) -> String {
-    let line = escape_control(text).replace('\n', "\\n").replace('\t', "\\t");
+    // Cut before it is escaped, because the text may be megabytes.
+    let line = escape_control(&beginning(text, MAX_QUOTED + 1))
+        .replace('\n', "\\n")
+        .replace('\t', "\\t");
     match line.chars().count() > MAX_QUOTED {
-        true => format!("`{}…`", truncate(&line, MAX_QUOTED).lines().next().unwrap_or_default()),
+        true => format!("`{}…`", beginning(&line, MAX_QUOTED)),
         false => format!("`{line}`"),
     }
+}
+
+fn beginning(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
 }
 
 /// What a value should be, with an example to copy.

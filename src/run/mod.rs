@@ -1,1 +1,31 @@
-//! To be written in its own commit.
+//! One work order from open to closed: the state machine, and the only arrow back from a verdict to a new attempt.
+//!
+//! - [`next`] decides what happens after what; the rest of this module does it, one step for each state.
+//! - Before an effect its intent is journaled, after it the fact. An answer that was paid for is stored before it is used.
+//! - Nothing is paid before everything that can be known without the model is known: the branch, the preconditions, the
+//!   tools, the sandbox itself.
+//! - A run ends with exactly one `run.completed`, whatever happened, and leaves nothing behind but what it recorded and,
+//!   when it passed, one commit on one branch.
+//! - Git, files and the journal are plain blocking calls: a run is one line of work, and nothing else waits for its thread.
+//!
+//! It does not know how a prompt reads, how a sandbox is built or how a ref is moved.
+
+mod artifacts;
+mod engine;
+mod event;
+mod failure;
+mod fault;
+mod fold;
+mod ground;
+mod state;
+mod steps;
+mod summary;
+
+pub use artifacts::ArtifactError;
+pub use engine::run;
+pub use event::{Event, Observer};
+pub use failure::{Failure, Situation, Stage, UnknownStage, interrupted};
+pub use fold::{FoldError, Opened, Overview, overviews};
+pub use ground::{BranchWish, Cancel, Places, Setup, TREES, sandbox_failure, workspace_failure};
+pub use state::{Course, End, Event as Step, Patience, REPEATS, Rules, State, next};
+pub use summary::{AttemptSummary, CommandSummary, SCHEMA, Summary, UsageSummary, VerdictName};

@@ -1,0 +1,102 @@
+//! `factory check`: validates orders without a model.
+
+use super::{exit, output, problem, words};
+use crate::order::{self, MAX_ORDER_BYTES, OrderError, WorkOrder};
+use crate::run::{Failure, Situation};
+use crate::types::FailureClass;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Validates orders: every problem at once, each with its place. No model is asked and nothing is run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Files that hold one order each.
+    #[arg(required = true, value_name = "ORDER")]
+    orders: Vec<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn check(arguments: &Arguments) -> Result<u8, Failure> {
+    let results: Vec<_> = arguments.orders.iter().map(|path| (path, read(path))).collect();
+    // The first failure names the exit code; an order that is invalid is the more telling one.
+    let failures = || results.iter().filter_map(|(_, result)| result.as_ref().err());
+    let worst = failures()
+        .find(|failure| failure.class == FailureClass::Order)
+        .or_else(|| failures().next());
+    if arguments.json {
+        let orders: Vec<_> = results.iter().map(|(path, result)| entry(path, result)).collect();
+        output::json(&json!({ "schema": 1, "exit_code": exit::code(worst), "orders": orders }))?;
+    } else {
+        for (path, result) in &results {
+            match result {
+                Ok(loaded) => output::text(&format!("{}: ok ({})\n", shown(path), words::line(&loaded.order.id)))?,
+                Err(failure) => output::problem(failure, false),
+            }
+        }
+    }
+    Ok(exit::code(worst))
+}
+
+fn entry(path: &Path, result: &Result<Loaded, Failure>) -> Value {
+    match result {
+        Ok(loaded) => json!({ "path": path.to_string_lossy(), "ok": true, "id": loaded.order.id }),
+        Err(failure) => {
+            json!({ "path": path.to_string_lossy(), "ok": false, "problem": problem::json(failure) })
+        }
+    }
+}
+
+/// An order and the bytes that it was read from.
+pub(super) struct Loaded {
+    pub(super) order: WorkOrder,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Reads the order in the file at `path`.
+pub(super) fn read(path: &Path) -> Result<Loaded, Failure> {
+    let bytes = read_bounded(path).map_err(|error| Failure {
+        causes: vec![error.to_string()],
+        ..Failure::plain(FailureClass::Host, format!("cannot read the order {}", shown(path)))
+            .in_situation(Situation::Storage)
+            .with_hint("name a file that exists and that you may read")
+    })?;
+    match order::parse(&bytes) {
+        Ok(order) => Ok(Loaded { order, bytes }),
+        Err(error) => Err(invalid(path, &error)),
+    }
+}
+
+fn invalid(path: &Path, error: &OrderError) -> Failure {
+    let recorded = Failure::new(error, Situation::Document);
+    let defects = error.defects();
+    let mut causes: Vec<_> = defects.listed.iter().map(ToString::to_string).collect();
+    if defects.omitted > 0 {
+        causes.push(format!("and {} more", defects.omitted));
+    }
+    Failure {
+        message: format!("the order {} is not valid", shown(path)),
+        causes,
+        ..recorded
+    }
+}
+
+/// One byte more than an order may have is enough to see that it has too many. A FIFO is refused: it could block for
+/// ever.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_ORDER_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn shown(path: &Path) -> String {
+    words::line(&path.to_string_lossy())
+}

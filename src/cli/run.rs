@@ -1,0 +1,424 @@
+//! `factory run`: one order, from a file to a commit.
+
+use super::{check, exit, output, problem, words};
+use crate::config::{Environment, ProviderSpec};
+use crate::llm::{ChatSettings, LlmError, Provider};
+use crate::promote::BranchMode;
+use crate::run::{
+    BranchWish, Cancel, Event, Failure, Places, Rules, Setup, Situation, Summary, VerdictName, run as run_order,
+    sandbox_failure,
+};
+use crate::sandbox::{Operator, Policy, load_profile};
+use crate::types::FailureClass;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// Carries one order from a file to a commit: proposes, checks, verifies in the sandbox, promotes only on a pass.
+///
+/// The checkout is never touched. Changes that are not committed are not part of the run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The file that holds the order.
+    #[arg(value_name = "ORDER.json")]
+    order: PathBuf,
+    /// A directory of the repository.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    repo: PathBuf,
+    /// Refuse to run below the profile's floor. This is always so; the flag says that it is meant.
+    #[arg(long)]
+    isolated: bool,
+    /// The profile under which commands run.
+    #[arg(long, value_name = "NAME", default_value = "verify")]
+    profile: String,
+    /// The branch to promote to [default: factory/PLAN or factory/ORDER].
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+    /// Refuse a branch that exists.
+    #[arg(long, requires = "branch", conflicts_with = "reuse_branch")]
+    create_branch: bool,
+    /// Refuse a branch that does not exist.
+    #[arg(long, requires = "branch")]
+    reuse_branch: bool,
+    /// The commit to start from [default: the branch's tip, or HEAD].
+    #[arg(long, value_name = "REV")]
+    base: Option<String>,
+    /// Who is asked: replay:DIR, command:PROGRAM ARGUMENTS, openai:BASE_URL or openai [env: FACTORY_PROVIDER].
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// The model that is asked [env: FACTORY_MODEL].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Answers of the model that are judged at most.
+    #[arg(long, value_name = "N", default_value_t = Rules::default().max_attempts,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    max_attempts: u32,
+    /// Requests sent for one attempt at most, while the provider fails in passing.
+    #[arg(long, value_name = "N", default_value_t = Rules::default().provider_tries,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    provider_tries: u32,
+    /// A shorter wall-clock limit for each command than the profile's, such as 30s or 10m.
+    #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
+    timeout: Option<Duration>,
+    /// Let an order excuse itself from the repository's own verification.
+    #[arg(long)]
+    allow_verify_exempt: bool,
+    /// Where each run gets a directory of its own [default: runs in the state directory].
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
+    /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Print events, one JSON document a line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    log_to_stderr(environment);
+    let mut stage = Stage::new(arguments.json);
+    match attempt(arguments, environment, &mut stage) {
+        Ok(summary) => {
+            stage.broken?;
+            if !arguments.json {
+                output::text(&words::summary(&summary))?;
+                if let Some(failure) = &summary.problem {
+                    output::problem(failure, false);
+                }
+            }
+            Ok(summary.exit_code)
+        }
+        Err(failure) if arguments.json => {
+            let exit_code = exit::code(Some(&failure));
+            stage.show(&Event::Completed {
+                run: None,
+                verdict: VerdictName::of(failure.class),
+                exit_code,
+                problem: Some(&failure),
+                summary: None,
+            });
+            Ok(exit_code)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<Summary, Failure> {
+    let setup = setup(arguments, environment)?;
+    let mut provider = provider(arguments, environment)?;
+    let cancel = hear_signals()?;
+    runtime()?.block_on(run_order(&setup, &mut provider, cancel, &mut |event| stage.show(event)))
+}
+
+fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Failure> {
+    let loaded = check::read(&arguments.order)?;
+    let plain = |error| Failure::new(&error, Situation::Plain);
+    let state_dir = environment.state_dir(arguments.state_dir.as_deref()).map_err(plain)?;
+    let mode = match (arguments.create_branch, arguments.reuse_branch) {
+        (true, _) => BranchMode::Create,
+        (_, true) => BranchMode::Reuse,
+        (false, false) => BranchMode::CreateOrReuse,
+    };
+    Ok(Setup {
+        order: loaded.order,
+        order_bytes: loaded.bytes,
+        repository: arguments.repo.clone(),
+        branch: BranchWish {
+            name: arguments.branch.clone(),
+            mode,
+        },
+        base: arguments.base.clone(),
+        policy: policy(&arguments.profile, environment)?,
+        model: environment.model(arguments.model.clone()),
+        rules: Rules {
+            max_attempts: arguments.max_attempts,
+            provider_tries: arguments.provider_tries,
+            ..Rules::default()
+        },
+        timeout: arguments.timeout,
+        allow_verify_exempt: arguments.allow_verify_exempt,
+        places: Places {
+            cache_dir: environment.cache_dir().map_err(plain)?,
+            artifacts: arguments
+                .artifacts
+                .as_deref()
+                .map(|artifacts| std::path::absolute(artifacts).unwrap_or_else(|_| artifacts.to_owned()))
+                .unwrap_or_else(|| state_dir.join("runs")),
+            state_dir,
+        },
+        program: own_program()?,
+        exit_code: exit::code,
+    })
+}
+
+fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider, Failure> {
+    let spec = environment
+        .provider(arguments.provider.as_deref())
+        .map_err(|error| Failure::new(&error, Situation::Usage))?;
+    let made = match spec {
+        ProviderSpec::Replay(directory) => Provider::replay(&directory),
+        ProviderSpec::Command(argv) => Provider::command(argv),
+        ProviderSpec::Chat { base_url } => {
+            if environment.model(arguments.model.clone()).is_none() {
+                return Err(problem::usage("the provider needs to know which model to ask")
+                    .with_hint("give --model NAME, or set FACTORY_MODEL"));
+            }
+            Provider::chat(ChatSettings {
+                api_key: environment.api_key().cloned(),
+                ..ChatSettings::new(base_url)
+            })
+        }
+    };
+    made.map_err(|error: LlmError| {
+        let situation = if error.is_auth() {
+            Situation::Auth
+        } else {
+            Situation::Plain
+        };
+        Failure::new(&error, situation)
+    })
+}
+
+/// The policy of a named profile, the operator's own or a built-in one.
+pub(super) fn policy(name: &str, environment: &Environment) -> Result<Policy, Failure> {
+    let profiles = environment.profile_dir();
+    let operator = Operator {
+        profiles: profiles.as_deref(),
+        search_path: environment.search_path(),
+        variable: &|name| environment.variable(name),
+    };
+    load_profile(name, &operator).map_err(|error| sandbox_failure(&error))
+}
+
+/// The binary of this process, which is started again as the sandbox's helper.
+pub(super) fn own_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| host("cannot find the program of this process", &error))
+}
+
+/// A runtime of one thread: a run is one line of work.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| host("cannot set up asynchronous input and output", &error))
+}
+
+/// The signals that ask for an end.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens from now on, which keeps these signals from ending the process. Needs a runtime around it.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| host("cannot listen to signals", &error));
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The number of the next one.
+    pub(super) async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+        }
+    }
+}
+
+/// Hears signals on a thread of its own: the steps of a run block theirs.
+fn hear_signals() -> Result<Cancel, Failure> {
+    let (sender, receiver) = watch::channel(None);
+    let runtime = runtime()?;
+    let mut signals = {
+        let _guard = runtime.enter();
+        Signals::listen()?
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                let number = signals.next().await;
+                // Only a run that is over no longer listens.
+                let _ = sender.send(Some(number));
+                // The sender has to outlive the run, or the next signal would end the process in the middle of it.
+                std::future::pending::<()>().await;
+            });
+        })
+        .map_err(|error| host("cannot start a thread", &error))?;
+    Ok(Cancel::new(receiver))
+}
+
+fn host(what: &str, error: &std::io::Error) -> Failure {
+    Failure {
+        causes: vec![error.to_string()],
+        ..Failure::plain(FailureClass::Host, what)
+    }
+}
+
+/// Sends what the program logs to standard error, filtered by `FACTORY_LOG`.
+fn log_to_stderr(environment: &Environment) {
+    let filter = tracing_subscriber::EnvFilter::try_new(environment.log().unwrap_or("warn"))
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // A subscriber that somebody else installed is as good.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}
+
+/// Where events are shown: as JSON on standard output, or as lines for people on standard error.
+struct Stage {
+    json: bool,
+    seq: u64,
+    max_attempts: u32,
+    /// Whether standard output still takes events.
+    broken: Result<(), Failure>,
+}
+
+impl Stage {
+    fn new(json: bool) -> Self {
+        Stage {
+            json,
+            seq: 0,
+            max_attempts: 0,
+            broken: Ok(()),
+        }
+    }
+
+    fn show(&mut self, event: &Event<'_>) {
+        if let Event::Opened { max_attempts, .. } = event {
+            self.max_attempts = *max_attempts;
+        }
+        if self.json {
+            self.seq += 1;
+            if self.broken.is_ok() {
+                self.broken = output::json(&numbered(self.seq, event));
+            }
+        } else if let Some(line) = line(event, self.max_attempts) {
+            output::note(&line);
+        }
+    }
+}
+
+/// An event with its place. A problem has the same form as everywhere else.
+fn numbered(seq: u64, event: &Event<'_>) -> Value {
+    let mut value = json!(event);
+    if let Value::Object(fields) = &mut value {
+        fields.insert("seq".to_owned(), json!(seq));
+        if let Event::Completed { problem, .. } = event {
+            fields.insert("problem".to_owned(), json!(problem.map(problem::json)));
+        }
+    }
+    value
+}
+
+/// An event as a line for people. The end of a run is told by its summary.
+fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
+    Some(match event {
+        Event::Opened {
+            run,
+            order_id,
+            title,
+            base,
+            dirty,
+            branch,
+            profile,
+            provider,
+            ..
+        } => {
+            let opened = format!(
+                "run {run}: {} ({})\n  base {}, branch {}, profile {}, provider {}",
+                words::line(order_id),
+                words::line(title),
+                base.short(),
+                words::line(branch),
+                words::line(profile),
+                words::line(provider)
+            );
+            match dirty {
+                false => opened,
+                true => format!(
+                    "{opened}\nnote: uncommitted changes are not part of this run; it starts from commit {}",
+                    base.short()
+                ),
+            }
+        }
+        Event::Requested { attempt, .. } => format!("attempt {attempt} of {max_attempts}: asking the model"),
+        Event::Delayed {
+            attempt,
+            wait_ms,
+            reason,
+        } => format!(
+            "attempt {attempt} of {max_attempts}: asking again in {}: {}",
+            words::span(0, *wait_ms),
+            words::line(reason)
+        ),
+        Event::Answered { .. } | Event::CommandStarted { .. } | Event::Completed { .. } => return None,
+        Event::Built { attempt, files } => {
+            format!(
+                "attempt {attempt} of {max_attempts}: writes {}",
+                words::line(&files.join(", "))
+            )
+        }
+        Event::CommandFinished { attempt, command } => format!(
+            "attempt {attempt} of {max_attempts}: {} `{}` {} ({})",
+            command.phase,
+            words::command(&command.argv),
+            words::line(&crate::verify::describe(&command.outcome)),
+            words::span(0, command.wall_ms)
+        ),
+        Event::AttemptFailed {
+            attempt, stage, reason, ..
+        } => format!(
+            "attempt {attempt} of {max_attempts}: failed, {stage}: {}",
+            words::line(reason)
+        ),
+        Event::CandidatePassed { attempt, .. } => format!("attempt {attempt} of {max_attempts}: passed"),
+        Event::Promoted { unchanged: true, .. } => "the base has the change already: no commit was made".to_owned(),
+        Event::Promoted { branch, commit, .. } => {
+            format!("branch {} is at {}", words::line(branch), commit.short())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Sha256;
+
+    #[test]
+    fn events_are_numbered_without_gaps_and_name_themselves() {
+        let event = Event::Answered {
+            attempt: 1,
+            bytes: 2,
+            sha256: Sha256::EMPTY,
+        };
+        let value = numbered(7, &event);
+        assert_eq!(
+            (&value["seq"], &value["event"]),
+            (&json!(7), &json!("proposal.answered"))
+        );
+    }
+
+    #[test]
+    fn text_of_others_cannot_drive_the_terminal() {
+        let event = Event::AttemptFailed {
+            attempt: 1,
+            stage: crate::run::Stage::VerifyFailed,
+            class: FailureClass::Rejected,
+            reason: "\u{1b}[2Jgone\nerror: forged",
+        };
+        assert_eq!(
+            line(&event, 5).unwrap(),
+            "attempt 1 of 5: failed, verify_failed: \\u{1b}[2Jgone error: forged"
+        );
+    }
+}

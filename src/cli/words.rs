@@ -1,0 +1,142 @@
+//! Words and forms that several subcommands share.
+
+use crate::run::{AttemptSummary, Summary};
+use crate::types::{escape_control, format_duration, parse_duration};
+use std::time::Duration;
+
+/// Reads a duration that lets anything happen at all.
+///
+/// # Errors
+/// When the text is no duration, or nothing could be done in it.
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("the duration must be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A time in milliseconds since 1970-01-01 UTC, as people read it, to the second.
+pub(super) fn time(ms: u64) -> String {
+    i64::try_from(ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(
+            || format!("{ms} ms"),
+            |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        )
+}
+
+/// A span between two such times.
+pub(super) fn span(from_ms: u64, to_ms: u64) -> String {
+    let ms = to_ms.saturating_sub(from_ms);
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format_duration(Duration::from_secs(ms / 60_000 * 60)),
+    }
+}
+
+/// A command on one line, cut where it gets long.
+pub(super) fn command(argv: &[String]) -> String {
+    const LONGEST: usize = 100;
+    let line = escape_control(&argv.join(" "))
+        .replace('\n', "\\n")
+        .replace('\t', "\\t");
+    match line.char_indices().nth(LONGEST) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}
+
+/// A text from outside on one line.
+pub(super) fn line(text: &str) -> String {
+    escape_control(text).replace('\n', " ")
+}
+
+/// One attempt and its commands, as lines.
+pub(super) fn attempt(attempt: &AttemptSummary) -> String {
+    let end = match (attempt.stage, &attempt.reason) {
+        (None, _) => "passed".to_owned(),
+        (Some(stage), None) => stage.to_string(),
+        (Some(stage), Some(reason)) => format!("{stage}: {}", line(reason)),
+    };
+    let mut lines = format!("attempt {}  {end}\n", attempt.n);
+    for file in &attempt.files {
+        lines.push_str(&format!("    writes      {}\n", line(file)));
+    }
+    for one in &attempt.commands {
+        lines.push_str(&format!(
+            "    {:<10}  {}  {}  {}\n",
+            one.phase,
+            command(&one.argv),
+            crate::verify::describe(&one.outcome),
+            span(0, one.wall_ms)
+        ));
+    }
+    lines
+}
+
+/// What a finished run comes down to, as lines.
+pub(super) fn summary(summary: &Summary) -> String {
+    let mut lines = format!(
+        "{}  {}  {}\n",
+        summary.verdict,
+        line(&summary.order_id),
+        line(&summary.title)
+    );
+    let mut field = |name: &str, value: &str| lines.push_str(&format!("  {name:<10}{value}\n"));
+    field("run", &summary.run.to_string());
+    field("branch", &line(&summary.branch));
+    field("base", &summary.base.to_string());
+    match (summary.commit, summary.unchanged) {
+        (Some(commit), false) => field("commit", &commit.to_string()),
+        (Some(_), true) => field("commit", "none: the base has the change already"),
+        (None, _) => field("commit", "none: the branch is where it was"),
+    }
+    field("attempts", &summary.attempts.len().to_string());
+    if summary.commit.is_some() {
+        let unproven = summary.rungs.iter().filter(|rung| rung.state.is_open());
+        let names: Vec<_> = unproven.map(|rung| format!("{} {}", rung.rung, rung.name)).collect();
+        if !names.is_empty() {
+            field("unproven", &names.join(", "));
+        }
+    }
+    field("time", &span(summary.started_ms, summary.ended_ms));
+    field("artifacts", &line(&summary.artifacts.to_string_lossy()));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_stays_on_one_line() {
+        assert_eq!(
+            command(&["sh".to_owned(), "-c".to_owned(), "a\nb\u{1b}[1m".to_owned()]),
+            "sh -c a\\nb\\u{1b}[1m"
+        );
+        assert_eq!(command(&["é".repeat(300)]).chars().count(), 101);
+    }
+
+    #[test]
+    fn spans_are_as_exact_as_they_are_short() {
+        assert_eq!(span(5, 17), "12 ms");
+        assert_eq!(span(0, 61_240), "61.2 s");
+        assert_eq!(span(0, 3_600_000), "1h");
+        assert_eq!(span(9, 3), "0 ms");
+    }
+
+    #[test]
+    fn times_are_in_utc() {
+        assert_eq!(time(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(time(u64::MAX), format!("{} ms", u64::MAX));
+    }
+
+    #[test]
+    fn a_duration_of_nothing_is_refused() {
+        assert!(positive_duration("0s").is_err());
+        assert_eq!(positive_duration("2m"), Ok(Duration::from_secs(120)));
+    }
+}

@@ -1,0 +1,362 @@
+//! One run: opens it, does what each state asks for, closes it.
+
+use super::artifacts::{Artifacts, json};
+use super::event::{Event as Told, Observer};
+use super::failure::{Failure, Situation, Stage, interrupted};
+use super::fault::Fault;
+use super::fold::Opened;
+use super::ground::{Aim, Cancel, Setup, aim, workspace_failure};
+use super::state::{End, Event, State, next};
+use super::steps::{Ground, Hand};
+use super::summary::{AttemptSummary, SCHEMA, Summary, UsageSummary, VerdictName};
+use crate::journal::{Entry, Journal, JournalError, MAX_BODY_BYTES, Phase};
+use crate::llm::Provider;
+use crate::promote::Target;
+use crate::propose::FailureBrief;
+use crate::types::{FailureClass, ObjectId, RunId, Sha256};
+use crate::verify::{Rung, RungState, rungs};
+use crate::workspace::{Repository, Snapshot};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Runs one order.
+///
+/// A run that was opened gives a summary, whatever became of it.
+///
+/// # Errors
+/// When no run could be opened, or its end could not be recorded.
+pub async fn run(
+    setup: &Setup,
+    provider: &mut Provider,
+    cancel: Cancel,
+    observe: &mut Observer<'_>,
+) -> Result<Summary, Failure> {
+    let repository = Repository::open(&setup.repository).map_err(|error| workspace_failure(&error))?;
+    let aim = aim(setup, &repository)?;
+    let snapshot = repository
+        .snapshot(aim.base)
+        .map_err(|error| workspace_failure(&error))?;
+    Run::open(setup, provider, cancel, observe, &repository, &snapshot, aim)?
+        .drive()
+        .await
+}
+
+/// An open run.
+#[must_use = "an open run has to be driven to its end"]
+pub(super) struct Run<'a> {
+    pub(super) id: RunId,
+    pub(super) setup: &'a Setup,
+    pub(super) provider: &'a mut Provider,
+    pub(super) cancel: Cancel,
+    pub(super) observe: &'a mut Observer<'a>,
+    pub(super) repository: &'a Repository,
+    pub(super) snapshot: &'a Snapshot<'a>,
+    pub(super) target: Target,
+    pub(super) journal: Journal,
+    pub(super) artifacts: Artifacts,
+    pub(super) ground: Option<Ground>,
+    pub(super) hand: Hand,
+    pub(super) attempts: Vec<AttemptSummary>,
+    /// Why the attempt before was refused.
+    pub(super) previous: Option<FailureBrief>,
+    /// The latest failure, which is why the run ends when it does.
+    pub(super) last: Option<Failure>,
+    pub(super) rungs: Vec<Rung>,
+    pub(super) usage: UsageSummary,
+    pub(super) promoted: Option<Promoted>,
+    started_ms: u64,
+}
+
+/// What the branch has after a pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Promoted {
+    pub(super) commit: ObjectId,
+    pub(super) tree: ObjectId,
+    pub(super) unchanged: bool,
+}
+
+impl<'a> Run<'a> {
+    fn open(
+        setup: &'a Setup,
+        provider: &'a mut Provider,
+        cancel: Cancel,
+        observe: &'a mut Observer<'a>,
+        repository: &'a Repository,
+        snapshot: &'a Snapshot<'a>,
+        aim: Aim,
+    ) -> Result<Self, Failure> {
+        let started_ms = now_ms();
+        let id = RunId::new(ulid::Ulid::generate());
+        let dirty = repository.is_dirty().map_err(|error| workspace_failure(&error))?;
+        let journal =
+            Journal::open(&setup.places.state_dir).map_err(|error| Failure::new(&error, Situation::Storage))?;
+        let artifacts =
+            Artifacts::create(&setup.places.artifacts, id).map_err(|error| Failure::new(&error, Situation::Storage))?;
+        let mut run = Run {
+            id,
+            setup,
+            provider,
+            cancel,
+            observe,
+            repository,
+            snapshot,
+            target: aim.target,
+            journal,
+            artifacts,
+            ground: None,
+            hand: Hand::Empty,
+            attempts: Vec::new(),
+            previous: None,
+            last: None,
+            rungs: rungs(RungState::NotReached, RungState::NotReached, RungState::NotReached),
+            usage: UsageSummary::default(),
+            promoted: None,
+            started_ms,
+        };
+        run.record_opening(dirty).map_err(|fault| *fault.failure)?;
+        Ok(run)
+    }
+
+    fn record_opening(&mut self, dirty: bool) -> Result<(), Fault> {
+        let setup = self.setup;
+        let opened = Opened {
+            order_id: setup.order.id.clone(),
+            title: setup.order.title.clone(),
+            order_sha256: Sha256::of(&setup.order_bytes),
+            base: self.snapshot.commit(),
+            branch: self.target.branch.clone(),
+            repository: self.repository.work_dir().to_owned(),
+            profile: setup.policy.profile.clone(),
+            provider: self.provider.describe(),
+            model: setup.model.clone().unwrap_or_default(),
+            max_attempts: setup.rules.max_attempts,
+            artifacts: self.artifacts.dir().to_owned(),
+        };
+        self.artifacts.write("order.json", &setup.order_bytes)?;
+        let options = json!({
+            "schema": SCHEMA,
+            "run": self.id,
+            "version": env!("CARGO_PKG_VERSION"),
+            "opened": opened,
+            "expected": self.target.expected,
+            "dirty": dirty,
+            "policy": setup.policy,
+            "provider_tries": setup.rules.provider_tries,
+            "timeout_ms": setup.timeout.map(|timeout| timeout.as_millis()),
+            "allow_verify_exempt": setup.allow_verify_exempt,
+            "started_ms": self.started_ms,
+        });
+        self.artifacts.write("run.json", &json(&options))?;
+        self.journal(Phase::Intent, "run.opened", None, json!(opened))?;
+        (self.observe)(&Told::Opened {
+            run: self.id,
+            order_id: &opened.order_id,
+            title: &opened.title,
+            base: opened.base,
+            dirty,
+            branch: &opened.branch,
+            profile: &opened.profile,
+            provider: &opened.provider,
+            model: &opened.model,
+            max_attempts: opened.max_attempts,
+            artifacts: &opened.artifacts,
+        });
+        Ok(())
+    }
+
+    /// Does what each state asks for, until none asks for anything.
+    async fn drive(mut self) -> Result<Summary, Failure> {
+        let mut state = State::Preflight;
+        loop {
+            let done = match self.cancel.arrived() {
+                Some(signal) => Err(Fault::exception(interrupted(signal))),
+                None => match state {
+                    State::Preflight => self.preflight().await,
+                    State::Asking(course, patience) => self.ask(course.attempt, patience).await,
+                    State::Waiting(_, _, delay) => self.wait(delay).await,
+                    State::Building(course) => self.build(course.attempt),
+                    State::Verifying(course) => self.judge(course.attempt).await,
+                    State::Promoting(course) => self.promote(course.attempt),
+                    State::Closed(end) => return self.close(end),
+                },
+            };
+            let event = done.unwrap_or_else(|fault| self.fail(fault));
+            state = next(&self.setup.rules, state, event);
+        }
+    }
+
+    /// Records a fault, and gives the event that it is. A fault in recording it is the worse one.
+    fn fail(&mut self, fault: Fault) -> Event {
+        let fault = match self.record_fault(&fault) {
+            Ok(()) => fault,
+            Err(worse) => worse,
+        };
+        let event = Event::Failed(fault.failure.class, fault.fingerprint);
+        self.last = Some(*fault.failure);
+        event
+    }
+
+    fn record_fault(&mut self, fault: &Fault) -> Result<(), Fault> {
+        let Fault {
+            stage, failure, brief, ..
+        } = fault;
+        let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.stage.is_none()) else {
+            return Ok(());
+        };
+        let reason = failure.sentence();
+        attempt.stage = Some(*stage);
+        attempt.class = Some(failure.class);
+        attempt.reason = Some(reason.clone());
+        let n = attempt.n;
+        (self.observe)(&Told::AttemptFailed {
+            attempt: n,
+            stage: *stage,
+            class: failure.class,
+            reason: &reason,
+        });
+        let brief = FailureBrief {
+            attempt: n,
+            stage: stage.to_string(),
+            command: brief.command.clone(),
+            exit_code: brief.exit_code,
+            excerpt: brief.excerpt.clone(),
+            hint: brief.hint.clone(),
+        };
+        self.artifacts.write_of(n, "problem.json", &json(failure))?;
+        self.artifacts.write_of(n, "brief.json", &json(&brief))?;
+        self.previous = Some(brief);
+        Ok(())
+    }
+
+    /// Writes the summary, and the last entry.
+    fn close(mut self, end: End) -> Result<Summary, Failure> {
+        let problem = self.why(end);
+        if let Some(problem) = &problem {
+            // Only a provider that gave no answer leaves an attempt without its failure.
+            for attempt in self.attempts.iter_mut().filter(|attempt| attempt.stage.is_none()) {
+                attempt.stage = Some(Stage::Exception);
+                attempt.class = Some(problem.class);
+                attempt.reason = Some(problem.sentence());
+            }
+        }
+        let class = problem.as_ref().map(|problem| problem.class);
+        let summary = Summary {
+            schema: SCHEMA,
+            run: self.id,
+            order_id: self.setup.order.id.clone(),
+            title: self.setup.order.title.clone(),
+            verdict: class.map_or(VerdictName::PassUnproven, VerdictName::of),
+            class,
+            exit_code: (self.setup.exit_code)(problem.as_ref()),
+            base: self.snapshot.commit(),
+            branch: self.target.branch.clone(),
+            commit: self.promoted.map(|promoted| promoted.commit),
+            tree: self.promoted.map(|promoted| promoted.tree),
+            unchanged: self.promoted.is_some_and(|promoted| promoted.unchanged),
+            attempts: std::mem::take(&mut self.attempts),
+            rungs: std::mem::take(&mut self.rungs),
+            usage: self.usage,
+            problem,
+            artifacts: self.artifacts.dir().to_owned(),
+            started_ms: self.started_ms,
+            ended_ms: now_ms(),
+        };
+        // The journal's entry first: it is the record, and the file beside it the copy.
+        self.journal(Phase::Fact, "run.completed", None, bounded(&summary))
+            .map_err(|error| Failure::new(&error, Situation::Storage))?;
+        self.artifacts
+            .seal("summary.json", &json(&summary))
+            .map_err(|error| Failure::new(&error, Situation::Storage))?;
+        (self.observe)(&Told::Completed {
+            run: Some(self.id),
+            verdict: summary.verdict,
+            exit_code: summary.exit_code,
+            problem: summary.problem.as_ref(),
+            summary: Some(&summary),
+        });
+        Ok(summary)
+    }
+
+    /// Why the run did not pass.
+    fn why(&mut self, end: End) -> Option<Failure> {
+        let last = self.last.take();
+        match end {
+            End::Passed => None,
+            End::Stopped(class) => Some(last.filter(|failure| failure.class == class).unwrap_or_else(|| {
+                Failure::plain(
+                    class,
+                    "the run came to a state that does not follow from the one before",
+                )
+            })),
+            End::Exhausted(class) => {
+                let attempts = self.setup.rules.max_attempts;
+                let last = last.unwrap_or_else(|| Failure::plain(class, "no attempt passed"));
+                Some(Failure {
+                    message: format!("attempt {attempts} of {attempts} failed: {}", last.message),
+                    ..last
+                })
+            }
+            End::Repeating => {
+                let last = last.unwrap_or_else(|| Failure::plain(FailureClass::Rejected, "no attempt passed"));
+                Some(Failure {
+                    message: format!("the same failure came back again and again: {}", last.message),
+                    ..last
+                })
+            }
+        }
+    }
+
+    /// Appends an entry of this run.
+    pub(super) fn journal(
+        &mut self,
+        phase: Phase,
+        kind: &'static str,
+        attempt: Option<u32>,
+        body: Value,
+    ) -> Result<(), JournalError> {
+        let run = self.id;
+        self.journal
+            .append(&Entry {
+                run,
+                phase,
+                kind,
+                attempt,
+                body,
+            })
+            .map(|_| ())
+    }
+}
+
+/// The summary as an entry's body. One that is larger than an entry may be leaves out the commands, whose output is in
+/// the artifacts, and then the reasons.
+fn bounded(summary: &Summary) -> Value {
+    let fits = |value: &Value| value.to_string().len() <= MAX_BODY_BYTES;
+    let whole = json!(summary);
+    if fits(&whole) {
+        return whole;
+    }
+    let mut short = summary.clone();
+    for attempt in &mut short.attempts {
+        attempt.commands.clear();
+        attempt.files.clear();
+    }
+    let shorter = json!(short);
+    if fits(&shorter) {
+        return shorter;
+    }
+    for attempt in &mut short.attempts {
+        attempt.reason = None;
+    }
+    short.title.clear();
+    if let Some(problem) = &mut short.problem {
+        problem.causes.clear();
+        problem.message = crate::types::truncate(&problem.message, 10_000);
+    }
+    json!(short)
+}
+
+/// The host's clock, in milliseconds since 1970-01-01 UTC.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,228 @@
+//! What a run stands on: what the operator asked for, and the repository as it was found.
+
+use super::failure::{Failure, Situation};
+use super::state::Rules;
+use crate::order::WorkOrder;
+use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
+use crate::sandbox::{Policy, SandboxError};
+use crate::types::{FailureClass, ObjectId, Problem as _};
+use crate::workspace::{Repository, WorkspaceError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The directory of exported trees below the cache directory.
+pub const TREES: &str = "trees";
+
+/// What the operator asked for.
+#[derive(Debug)]
+pub struct Setup {
+    /// The order.
+    pub order: WorkOrder,
+    /// The bytes that it was read from.
+    pub order_bytes: Vec<u8>,
+    /// A directory of the repository.
+    pub repository: PathBuf,
+    /// The branch to promote to.
+    pub branch: BranchWish,
+    /// The revision to start from, when it is not the branch's tip or HEAD.
+    pub base: Option<String>,
+    /// What must hold while commands run.
+    pub policy: Policy,
+    /// The model that is asked, for providers that have several.
+    pub model: Option<String>,
+    /// Bounds.
+    pub rules: Rules,
+    /// A shorter wall-clock limit for each command than the policy's.
+    pub timeout: Option<Duration>,
+    /// Whether the order may excuse itself from the repository's own verification.
+    pub allow_verify_exempt: bool,
+    /// Where things are kept.
+    pub places: Places,
+    /// This project's own binary, which is started again as the sandbox's helper.
+    pub program: PathBuf,
+    /// The exit code that the caller will return, for the record.
+    pub exit_code: fn(Option<&Failure>) -> u8,
+}
+
+/// Where things are kept. All outside of the repository.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The journal.
+    pub state_dir: PathBuf,
+    /// Exported trees.
+    pub cache_dir: PathBuf,
+    /// The directories of runs.
+    pub artifacts: PathBuf,
+}
+
+/// The branch to promote to.
+#[derive(Debug, Clone)]
+pub struct BranchWish {
+    /// Its name; the default is made from the order or its plan.
+    pub name: Option<String>,
+    /// Whether it has to exist.
+    pub mode: BranchMode,
+}
+
+/// Tells a run that a signal arrived.
+#[derive(Debug, Clone)]
+pub struct Cancel(watch::Receiver<Option<i32>>);
+
+impl Cancel {
+    /// Listens to `signals`, which becomes the number of the signal once it arrives.
+    pub fn new(signals: watch::Receiver<Option<i32>>) -> Self {
+        Cancel(signals)
+    }
+
+    /// The signal, if one arrived.
+    pub(super) fn arrived(&self) -> Option<i32> {
+        *self.0.borrow()
+    }
+
+    /// Waits for a signal; for ever when nobody can send one any more.
+    pub(super) async fn wait(&mut self) -> i32 {
+        match self.0.wait_for(Option::is_some).await.map(|signal| *signal) {
+            Ok(Some(signal)) => signal,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Where the run starts and where it wants to go.
+#[derive(Debug)]
+pub(super) struct Aim {
+    pub(super) target: Target,
+    pub(super) base: ObjectId,
+}
+
+/// Finds the branch and the base, and refuses what could not be promoted later.
+pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure> {
+    refuse_places_inside(repository.work_dir(), &setup.places)?;
+    let name = match &setup.branch.name {
+        Some(name) => name.clone(),
+        None => {
+            let provenance = setup.order.provenance.as_ref();
+            let plan = provenance.and_then(|provenance| provenance.get("planner_run_id")?.as_str());
+            default_branch(&setup.order.id, plan).map_err(|error| promote_failure(&error))?
+        }
+    };
+    let target = target(repository, &name, setup.branch.mode, &[]).map_err(|error| promote_failure(&error))?;
+    let base = match (&setup.base, target.expected) {
+        (Some(rev), expected) => {
+            let base = repository.resolve(rev).map_err(|error| workspace_failure(&error))?;
+            if let Some(tip) = expected.filter(|tip| *tip != base) {
+                return Err(other_base(&name, tip, base));
+            }
+            base
+        }
+        (None, Some(tip)) => tip,
+        (None, None) => repository.head().map_err(|error| workspace_failure(&error))?.commit,
+    };
+    Ok(Aim { target, base })
+}
+
+/// A commit on another base than the branch's tip would take the branch's own commits away.
+fn other_base(branch: &str, tip: ObjectId, base: ObjectId) -> Failure {
+    Failure::plain(
+        FailureClass::Conflict,
+        format!(
+            "branch `{branch}` is at {}, not at the base {} that was asked for",
+            tip.short(),
+            base.short()
+        ),
+    )
+    .in_situation(Situation::Repository)
+    .with_hint("leave --base away to start from the branch's tip, or name another branch")
+}
+
+/// What is recorded must not become part of what it is recorded about.
+fn refuse_places_inside(work_dir: &Path, places: &Places) -> Result<(), Failure> {
+    let top = real(work_dir);
+    for (what, place) in [
+        ("the artifacts directory", &places.artifacts),
+        ("the state directory", &places.state_dir),
+        ("the cache directory", &places.cache_dir),
+    ] {
+        if real(place).starts_with(&top) {
+            return Err(Failure::plain(
+                FailureClass::Order,
+                format!("{what} `{}` is inside the repository", place.display()),
+            )
+            .in_situation(Situation::Usage)
+            .with_hint("name a directory outside of the repository"));
+        }
+    }
+    Ok(())
+}
+
+/// The path without symbolic links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = absolute.ancestors().find_map(|ancestor| {
+        let real = ancestor.canonicalize().ok()?;
+        Some(real.join(absolute.strip_prefix(ancestor).ok()?))
+    });
+    existing.unwrap_or(absolute)
+}
+
+/// A failure of the repository, or of the cache beside it.
+pub fn workspace_failure(error: &WorkspaceError) -> Failure {
+    let situation = match error {
+        WorkspaceError::Io { .. } | WorkspaceError::SharedCache { .. } => Situation::Storage,
+        _ => Situation::Repository,
+    };
+    Failure::new(error, situation)
+}
+
+/// A command that could not be run under its policy.
+pub fn sandbox_failure(error: &SandboxError) -> Failure {
+    let situation = match error.class() {
+        FailureClass::Policy => Situation::Document,
+        _ if error.is_missing_layer() => Situation::Sandbox,
+        _ => Situation::Plain,
+    };
+    Failure::new(error, situation)
+}
+
+/// A branch that cannot be promoted to.
+pub(super) fn promote_failure(error: &PromoteError) -> Failure {
+    match error {
+        PromoteError::UnusableId { .. } | PromoteError::OtherEvidence | PromoteError::Moved { .. } => {
+            Failure::new(error, Situation::Plain)
+        }
+        _ => Failure::new(error, Situation::Repository),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(artifacts: &Path) -> Places {
+        Places {
+            state_dir: "/nowhere/state".into(),
+            cache_dir: "/nowhere/cache".into(),
+            artifacts: artifacts.to_owned(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_recorded_inside_the_repository_not_even_through_a_symlink() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = dir.path().join("repository");
+        std::fs::create_dir(&repository).unwrap();
+        std::os::unix::fs::symlink(&repository, dir.path().join("link")).unwrap();
+        for inside in ["repository", "repository/a/b", "link/a", "other/../repository/a"] {
+            let refused = refuse_places_inside(&repository, &places(&dir.path().join(inside)));
+            assert_eq!(refused.unwrap_err().situation, Situation::Usage, "{inside}");
+        }
+        for outside in ["a", "repository-2"] {
+            assert_eq!(
+                refuse_places_inside(&repository, &places(&dir.path().join(outside))),
+                Ok(()),
+                "{outside}"
+            );
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! What a run does in each state.
+
+use super::artifacts::json;
+use super::engine::{Promoted, Run};
+use super::event::Event as Told;
+use super::failure::{Failure, Situation, Stage, interrupted};
+use super::fault::Fault;
+use super::ground::{TREES, promote_failure, sandbox_failure, workspace_failure};
+use super::state::{Event, Patience};
+use super::summary::{AttemptSummary, CommandSummary, VerdictName};
+use crate::change::ChangeSet;
+use crate::durable::ensure_dir;
+use crate::journal::Phase as Framed;
+use crate::llm::{Answer, Finish, LlmError, Request, backoff, request_digest};
+use crate::order::verify_exempt_allowed;
+use crate::promote::{self, Outcome as Preparation, Trailers};
+use crate::propose::{self, CheckError};
+use crate::sandbox::{Command, Sandbox, Tree, find_program};
+use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control};
+use crate::verify::{
+    self, Bench, Candidate as Judged, Checks, Evidence, Passed, Phase, Progress, RungState, Verdict, VerifyError, rungs,
+};
+use crate::workspace::{Candidate, TreeCache, WorkspaceError};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where commands run. Made before the model is asked.
+#[derive(Debug)]
+pub(super) struct Ground {
+    sandbox: Sandbox,
+    /// The directory with the base tree.
+    export: PathBuf,
+    /// Where the changes of candidates are put.
+    scratch: PathBuf,
+}
+
+/// What one state hands to the next.
+#[derive(Debug, Default)]
+pub(super) enum Hand {
+    #[default]
+    Empty,
+    Answer(Answer),
+    Candidate(Candidate, ChangeSet),
+    Passed(Passed),
+}
+
+/// What a step leads to.
+type Step = Result<Event, Fault>;
+
+/// How many tokens an answer may cost when the provider can be told: the largest proposal, with room for reasoning.
+const MAX_OUTPUT_TOKENS: u32 = 128_000;
+
+impl Run<'_> {
+    /// Looks for every reason not to pay a model.
+    pub(super) async fn preflight(&mut self) -> Step {
+        let blocked = |failure| Fault::new(Stage::Preflight, failure);
+        self.check_exemption().map_err(blocked)?;
+        self.check_preconditions().map_err(blocked)?;
+        self.check_tools().map_err(blocked)?;
+        let ground = self.prepare_ground().map_err(blocked)?;
+        self.try_sandbox(&ground).await?;
+        self.ground = Some(ground);
+        Ok(Event::Ready)
+    }
+
+    fn check_exemption(&self) -> Result<(), Failure> {
+        let order = &self.setup.order;
+        if !order.verify_exempt || verify_exempt_allowed(self.setup.allow_verify_exempt, order.provenance.as_ref()) {
+            return Ok(());
+        }
+        Err(Failure::plain(
+            FailureClass::Policy,
+            "the order excuses itself from the repository's verification, which it may not",
+        )
+        .with_hint("remove `verify_exempt` from the order, or allow it with --allow-verify-exempt"))
+    }
+
+    fn check_preconditions(&self) -> Result<(), Failure> {
+        let mut unmet = Vec::new();
+        for condition in &self.setup.order.preconditions {
+            let entry = self
+                .snapshot
+                .entry(&condition.path)
+                .map_err(|error| workspace_failure(&error))?;
+            if !verify::holds(condition, &entry) {
+                let path = escape_control(condition.path.as_str());
+                unmet.push(format!("{} {path} does not hold", verify::kind_name(condition.kind)));
+            }
+        }
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        let base = self.snapshot.commit().short();
+        let failure = Failure::plain(
+            FailureClass::Order,
+            format!("the order's preconditions are not met on the base {base}"),
+        );
+        Err(Failure {
+            causes: unmet,
+            ..failure.with_hint("run the orders that come before it first, or correct the preconditions")
+        })
+    }
+
+    fn check_tools(&self) -> Result<(), Failure> {
+        let (order, policy) = (&self.setup.order, &self.setup.policy);
+        let needed = verify::needed_programs(order, order.verify_exempt, |path| self.snapshot.entry(path))
+            .map_err(|error| workspace_failure(&error))?;
+        let programs: Vec<_> = needed
+            .into_iter()
+            .filter(|program| find_program(policy, program).is_none())
+            .collect();
+        if programs.is_empty() {
+            return Ok(());
+        }
+        let missing = VerifyError::ToolMissing {
+            programs,
+            profile: policy.profile.clone(),
+        };
+        Err(Failure::new(&missing, Situation::Plain))
+    }
+
+    fn prepare_ground(&self) -> Result<Ground, Failure> {
+        let cache_dir = &self.setup.places.cache_dir;
+        let sandbox = Sandbox::start(&self.setup.program).map_err(|error| sandbox_failure(&error))?;
+        let export = TreeCache::open(&cache_dir.join(TREES))
+            .and_then(|cache| cache.export(self.snapshot, Sandbox::tree_owner()))
+            .map_err(|error| workspace_failure(&error))?;
+        let scratch = cache_dir.join("candidates");
+        ensure_dir(&scratch).map_err(|error| Failure::new(&error, Situation::Storage))?;
+        Ok(Ground {
+            sandbox,
+            export,
+            scratch,
+        })
+    }
+
+    /// Builds one sandbox on the base for nothing, so that a layer that is missing is found before the model is paid.
+    async fn try_sandbox(&mut self, ground: &Ground) -> Result<(), Fault> {
+        let tree = Tree {
+            layers: vec![ground.export.clone()],
+        };
+        let nothing = Command::new(["true"]);
+        tokio::select! {
+            biased;
+            signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
+            report = ground.sandbox.run(&self.setup.policy, &tree, &nothing, None) => match report {
+                // Whether there is a program of that name is no question here.
+                Ok(_) => Ok(()),
+                Err(error) => Err(Fault::new(Stage::Preflight, sandbox_failure(&error))),
+            },
+        }
+    }
+
+    /// Asks the model, and stores what it answers before anything is made of it.
+    pub(super) async fn ask(&mut self, attempt: u32, patience: Patience) -> Step {
+        let is_first_try = patience.failed == 0;
+        if is_first_try {
+            self.begin_attempt(attempt)?;
+        }
+        let request = self.request()?;
+        let digest = request_digest(&request);
+        if is_first_try {
+            let text = format!("{}\n\n{}", request.system, request.user);
+            self.artifacts.write_of(attempt, "prompt.txt", text.as_bytes())?;
+        }
+        let intent = json!({ "request": digest, "try": patience.failed + 1 });
+        self.journal(Framed::Intent, "proposal.request", Some(attempt), intent)?;
+        (self.observe)(&Told::Requested {
+            attempt,
+            request: digest,
+        });
+        let answered = tokio::select! {
+            biased;
+            signal = self.cancel.wait() => return Err(Fault::exception(interrupted(signal))),
+            answered = self.provider.ask(&request) => answered,
+        };
+        match answered {
+            Ok(answer) => self.store(attempt, digest, answer),
+            Err(error) => self.unanswered(attempt, digest, patience, &error),
+        }
+    }
+
+    fn begin_attempt(&mut self, attempt: u32) -> Result<(), Fault> {
+        self.artifacts.begin_attempt(attempt)?;
+        self.attempts.push(AttemptSummary {
+            n: attempt,
+            stage: None,
+            class: None,
+            reason: None,
+            files: Vec::new(),
+            commands: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn request(&self) -> Result<Request, Fault> {
+        let order = &self.setup.order;
+        let context = propose::read_context(order, |path| self.snapshot.entry(path))
+            .map_err(|error| Fault::exception(workspace_failure(&error)))?;
+        let prompt = propose::prompt(order, &context, self.previous.as_ref());
+        Ok(Request {
+            system: prompt.system,
+            user: prompt.user,
+            model: self.setup.model.clone(),
+            max_output_tokens: Some(MAX_OUTPUT_TOKENS),
+            key: order.id.clone(),
+        })
+    }
+
+    fn store(&mut self, attempt: u32, request: Sha256, answer: Answer) -> Step {
+        let sha256 = self.journal.put_blob(&answer.raw)?;
+        let usage = answer.usage.unwrap_or_default();
+        self.usage.answers += 1;
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        let fact = json!({
+            "request": request,
+            "answer": sha256,
+            "model": answer.model,
+            "finish": answer.finish,
+            "usage": answer.usage,
+        });
+        self.journal(Framed::Fact, "proposal.answer", Some(attempt), fact)?;
+        self.artifacts.write_of(attempt, "answer.txt", answer.text.as_bytes())?;
+        (self.observe)(&Told::Answered {
+            attempt,
+            bytes: answer.text.len(),
+            sha256,
+        });
+        self.hand = Hand::Answer(answer);
+        Ok(Event::Answered)
+    }
+
+    fn unanswered(&mut self, attempt: u32, request: Sha256, patience: Patience, error: &LlmError) -> Step {
+        let usage = error.usage().unwrap_or_default();
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        let situation = if error.is_auth() {
+            Situation::Auth
+        } else {
+            Situation::Plain
+        };
+        let failure = Failure::new(error, situation);
+        let fact = json!({ "request": request, "problem": failure });
+        self.journal(Framed::Fact, "proposal.unanswered", Some(attempt), fact)?;
+        match failure.class {
+            FailureClass::ProviderTransient => {
+                let delay = backoff(patience.failed + 1, error.retry_after(), random());
+                (self.observe)(&Told::Delayed {
+                    attempt,
+                    wait_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                    reason: &failure.sentence(),
+                });
+                self.last = Some(failure);
+                Ok(Event::Unanswered(delay))
+            }
+            // The provider did answer, with something that is no text.
+            FailureClass::Proposal => Err(Fault::new(Stage::LlmOutputInvalid, failure)),
+            _ => Err(Fault::exception(failure)),
+        }
+    }
+
+    /// Lets the provider recover.
+    pub(super) async fn wait(&mut self, delay: Duration) -> Step {
+        tokio::select! {
+            biased;
+            signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
+            () = tokio::time::sleep(delay) => Ok(Event::Waited),
+        }
+    }
+
+    /// Makes a candidate of the answer, if it is a proposal within the order's scope.
+    pub(super) fn build(&mut self, attempt: u32) -> Step {
+        let Hand::Answer(answer) = std::mem::take(&mut self.hand) else {
+            return Err(out_of_order("an answer"));
+        };
+        self.rungs = rungs(RungState::Failed, RungState::NotReached, RungState::NotReached);
+        refuse_unfinished(&answer)?;
+        let change_set = propose::parse_answer(&answer.text).map_err(|error| Fault::refused(error.stage(), &error))?;
+        self.artifacts.write_of(attempt, "proposal.json", &json(&change_set))?;
+        let files: Vec<_> = change_set.writes.iter().map(|write| write.path.to_string()).collect();
+        if let Some(current) = self.attempts.last_mut() {
+            current.files.clone_from(&files);
+        }
+        self.check_scope(&change_set)?;
+        let Some(ground) = &self.ground else {
+            return Err(out_of_order("a sandbox"));
+        };
+        let owner = Sandbox::tree_owner();
+        let candidate =
+            Candidate::new(&ground.export, self.snapshot, &change_set, &ground.scratch, owner).map_err(|error| {
+                match error.class() {
+                    FailureClass::Proposal => Fault::refused(propose::Stage::Unwritable, &error),
+                    _ => Fault::exception(workspace_failure(&error)),
+                }
+            })?;
+        let digests: Vec<_> = change_set.digests().collect();
+        let fact = json!({ "files": digests });
+        self.journal(Framed::Fact, "candidate.built", Some(attempt), fact)?;
+        (self.observe)(&Told::Built { attempt, files: &files });
+        self.hand = Hand::Candidate(candidate, change_set);
+        Ok(Event::Built)
+    }
+
+    fn check_scope(&self, change_set: &ChangeSet) -> Result<(), Fault> {
+        let order = &self.setup.order;
+        propose::check(change_set, order, |path| self.snapshot.entry(path)).map_err(|error| match error {
+            CheckError::Base { ref source, .. } => Fault::exception(workspace_failure(source)),
+            CheckError::Refused { ref refusals } => Fault::refused(refusals.stage, &error),
+        })?;
+        for write in &change_set.writes {
+            self.refuse_hidden(&write.path)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a file that git would not show, or that is another spelling of one that it has.
+    fn refuse_hidden(&self, path: &RepoPath) -> Result<(), Fault> {
+        let unreadable = |error: WorkspaceError| Fault::exception(workspace_failure(&error));
+        let shown = escape_control(path.as_str());
+        let why = if self.snapshot.is_ignored(path).map_err(unreadable)? {
+            "the repository's .gitignore ignores it".to_owned()
+        } else if let Some(other) = self.snapshot.case_collision(path).map_err(unreadable)? {
+            format!(
+                "the base has `{}`, which is the same file on some systems",
+                escape_control(&other)
+            )
+        } else {
+            return Ok(());
+        };
+        let failure = Failure::plain(FailureClass::Proposal, format!("`{shown}` cannot be written: {why}"));
+        Err(Fault::new(Stage::WriteScopeViolation, failure))
+    }
+
+    /// Has the candidate judged.
+    pub(super) async fn judge(&mut self, attempt: u32) -> Step {
+        let Hand::Candidate(candidate, change_set) = std::mem::take(&mut self.hand) else {
+            return Err(out_of_order("a candidate"));
+        };
+        let order = &self.setup.order;
+        let checks = Checks::new(order, order.verify_exempt, &change_set, |path| {
+            self.snapshot.entry(path)
+        })
+        .map_err(|error| Fault::exception(workspace_failure(&error)))?;
+        self.journal(Framed::Intent, "verify.started", Some(attempt), json!({}))?;
+        let tree = Tree {
+            layers: candidate.layers(),
+        };
+        let judged = Judged {
+            tree: &tree,
+            change_set,
+            base: self.snapshot.commit(),
+        };
+        let verdict = self.run_checks(attempt, judged, &checks).await;
+        // The directory of the changes goes only when no command can look at it any more.
+        drop(candidate);
+        self.conclude(attempt, verdict?)
+    }
+
+    async fn run_checks(&mut self, attempt: u32, judged: Judged<'_>, checks: &Checks) -> Result<Verdict, Fault> {
+        let Some(ground) = &self.ground else {
+            return Err(out_of_order("a sandbox"));
+        };
+        let bench = Bench {
+            sandbox: &ground.sandbox,
+            policy: &self.setup.policy,
+            timeout: self.setup.timeout,
+        };
+        let artifacts = &self.artifacts;
+        let observe = &mut *self.observe;
+        let mut commands = Vec::new();
+        let mut written = Ok(());
+        let mut tell = |progress: Progress<'_>| match progress {
+            Progress::Started { phase, argv } => observe(&Told::CommandStarted {
+                attempt,
+                phase: phase.as_str(),
+                argv,
+            }),
+            Progress::Finished { record, report } => {
+                let name = |stream| format!("{}-{}.{stream}", record.phase.as_str(), record.index);
+                for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+                    if written.is_ok() {
+                        written = artifacts.write_of(attempt, &name(stream), &captured.to_bytes());
+                    }
+                }
+                let command = CommandSummary::from(record);
+                observe(&Told::CommandFinished {
+                    attempt,
+                    command: &command,
+                });
+                commands.push(command);
+            }
+        };
+        let verdict = tokio::select! {
+            biased;
+            signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
+            verdict = verify::verify(bench, judged, checks, &mut tell) => verdict.map_err(|error| unjudged(&error)),
+        };
+        if let Some(current) = self.attempts.last_mut() {
+            current.commands = commands;
+        }
+        written?;
+        verdict
+    }
+
+    /// Records a verdict.
+    fn conclude(&mut self, attempt: u32, verdict: Verdict) -> Step {
+        let (word, evidence) = match &verdict {
+            Verdict::Passed(_, evidence) => ("passed", evidence),
+            Verdict::Rejected(_, evidence) => ("rejected", evidence),
+            Verdict::Limited(_, _, evidence) => ("limited", evidence),
+        };
+        self.write_evidence(attempt, evidence)?;
+        self.rungs.clone_from(&evidence.rungs);
+        let canonical = evidence.canonical();
+        let digest = Sha256::of(&canonical);
+        if matches!(verdict, Verdict::Passed(..)) {
+            // A commit will name it, so it has to outlive the artifacts.
+            self.journal.put_blob(&canonical)?;
+        }
+        let fact = json!({ "verdict": word, "evidence": digest });
+        self.journal(Framed::Fact, "verify.finished", Some(attempt), fact)?;
+        match verdict {
+            Verdict::Passed(passed, _) => {
+                (self.observe)(&Told::CandidatePassed {
+                    attempt,
+                    evidence: passed.evidence(),
+                });
+                self.hand = Hand::Passed(passed);
+                Ok(Event::Passed)
+            }
+            Verdict::Rejected(finding, _) => Err(Fault::judged(FailureClass::Rejected, finding)),
+            Verdict::Limited(_, finding, _) => Err(Fault::judged(FailureClass::Limit, finding)),
+        }
+    }
+
+    fn write_evidence(&self, attempt: u32, evidence: &Evidence) -> Result<(), Fault> {
+        let of = |phase: Phase| -> Vec<_> { evidence.commands.iter().filter(|one| one.phase == phase).collect() };
+        let acceptance = json!({
+            "postconditions": evidence.postconditions,
+            "commands": of(Phase::Acceptance),
+        });
+        let verify = json!({ "commands": of(Phase::Verify) });
+        self.artifacts.write_of(attempt, "verify.json", &json(&verify))?;
+        self.artifacts
+            .write_of(attempt, "acceptance.json", &json(&acceptance))?;
+        self.artifacts
+            .write_of(attempt, "evidence.json", &evidence.canonical())?;
+        Ok(())
+    }
+
+    /// Puts the change on the branch.
+    pub(super) fn promote(&mut self, attempt: u32) -> Step {
+        let Hand::Passed(passed) = std::mem::take(&mut self.hand) else {
+            return Err(out_of_order("a verdict"));
+        };
+        let refused = |error| Fault::new(Stage::WriteFailed, promote_failure(&error));
+        let trailers = Trailers {
+            order_id: self.setup.order.id.clone(),
+            order_key: None,
+            run: self.id,
+            verdict: VerdictName::PassUnproven.to_string(),
+            evidence: passed.evidence(),
+            profile: self.setup.policy.profile.clone(),
+            waivers: Vec::new(),
+        };
+        let title = &self.setup.order.title;
+        let promoted =
+            match promote::prepare(self.repository, passed, self.target.clone(), title, &trailers).map_err(refused)? {
+                Preparation::Unchanged => Promoted {
+                    commit: self.snapshot.commit(),
+                    tree: self.snapshot.tree(),
+                    unchanged: true,
+                },
+                Preparation::Prepared(prepared) => {
+                    let intent = json!({
+                        "branch": prepared.branch(),
+                        "base": prepared.base(),
+                        "expected": prepared.expected(),
+                        "commit": prepared.commit_id(),
+                        "tree": prepared.tree_id(),
+                    });
+                    self.journal(Framed::Intent, "promotion.prepare", Some(attempt), intent)?;
+                    let promotion = promote::commit(self.repository, prepared).map_err(refused)?;
+                    Promoted {
+                        commit: promotion.commit,
+                        tree: promotion.tree,
+                        unchanged: false,
+                    }
+                }
+            };
+        // From here on the branch has the change, whatever becomes of the record.
+        self.promoted = Some(promoted);
+        let Promoted {
+            commit,
+            tree,
+            unchanged,
+        } = promoted;
+        let fact = json!({ "branch": self.target.branch, "commit": commit, "tree": tree, "unchanged": unchanged });
+        self.journal(Framed::Fact, "promotion.committed", Some(attempt), fact)?;
+        (self.observe)(&Told::Promoted {
+            attempt,
+            branch: &self.target.branch,
+            commit,
+            tree,
+            unchanged,
+        });
+        Ok(Event::Promoted)
+    }
+}
+
+/// An answer that a token limit cut off, or that is a refusal, is no proposal even if it should read like one.
+fn refuse_unfinished(answer: &Answer) -> Result<(), Fault> {
+    let failure = match answer.finish {
+        Finish::Complete => return Ok(()),
+        Finish::Truncated => Failure::plain(
+            FailureClass::Proposal,
+            "the answer was cut off by a limit on its length",
+        )
+        .with_hint("answer with less text: fewer or smaller files"),
+        Finish::Refused => Failure::plain(FailureClass::Proposal, "the model refused to answer"),
+    };
+    Err(Fault::new(Stage::LlmOutputInvalid, failure))
+}
+
+/// A candidate that could not be judged.
+fn unjudged(error: &VerifyError) -> Fault {
+    let situation = match error {
+        VerifyError::Sandbox { source, .. } => sandbox_failure(source).situation,
+        VerifyError::ToolMissing { .. } => Situation::Plain,
+    };
+    Fault::exception(Failure::new(error, situation))
+}
+
+/// The states follow one another in such a way that this is never needed.
+fn out_of_order(what: &str) -> Fault {
+    Fault::exception(Failure::plain(
+        FailureClass::Internal,
+        format!("{what} was to be there and is not"),
+    ))
+}
+
+/// Something that other runs on this host do not have as well.
+fn random() -> u64 {
+    // The lower 80 bits of a ULID are random; the cut to 64 of them is meant.
+    let bits = ulid::Ulid::generate().random();
+    u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)
+}

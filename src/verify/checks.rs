@@ -1,0 +1,113 @@
+//! What a candidate is judged by: pure data made from the order, the base and the proposal.
+
+use super::commands::{VERIFY_SCRIPT, global_commands};
+use super::evidence::ConditionRecord;
+use crate::change::{BaseEntry, ChangeSet};
+use crate::order::{Condition, ConditionKind, WorkOrder};
+use crate::types::RepoPath;
+
+/// What a candidate is judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checks {
+    pub(super) verify: Vec<Vec<String>>,
+    pub(super) postconditions: Vec<ConditionRecord>,
+    pub(super) acceptance: Vec<Vec<String>>,
+}
+
+impl Checks {
+    /// Makes the checks of `order` for the candidate that `change_set` makes of a base. `exempt` is the recomputed
+    /// exemption from the repository's own verification, not the order's claim.
+    ///
+    /// # Errors
+    /// What `base` answers when it cannot say what stands at a path.
+    pub fn new<E>(
+        order: &WorkOrder,
+        exempt: bool,
+        change_set: &ChangeSet,
+        base: impl Fn(&RepoPath) -> Result<BaseEntry, E>,
+    ) -> Result<Self, E> {
+        let writes = |path: &RepoPath| change_set.writes.iter().any(|write| write.path == *path);
+        let script = verify_script();
+        let has_script = writes(&script) || matches!(base(&script)?, BaseEntry::File { .. });
+        let mut postconditions = Vec::new();
+        for condition in &order.postconditions {
+            let written = writes(&condition.path);
+            let holds = match condition.kind {
+                ConditionKind::FileExists if written => true,
+                ConditionKind::FileAbsent if written => false,
+                ConditionKind::FileExists | ConditionKind::FileAbsent => holds(condition, &base(&condition.path)?),
+            };
+            postconditions.push(ConditionRecord {
+                kind: kind_name(condition.kind),
+                path: condition.path.clone(),
+                holds,
+            });
+        }
+        Ok(Checks {
+            verify: global_commands(has_script, exempt),
+            postconditions,
+            acceptance: order
+                .acceptance_commands
+                .iter()
+                .map(|command| command.argv.clone())
+                .collect(),
+        })
+    }
+
+    /// The postconditions that do not hold.
+    pub(super) fn unmet(&self) -> impl Iterator<Item = &ConditionRecord> {
+        self.postconditions.iter().filter(|condition| !condition.holds)
+    }
+}
+
+/// The programs named without a slash that judging `order` will need: what must be in the view of a command before a
+/// model is paid.
+///
+/// Whether the verify script will be there depends on the proposal when the order allows to write it; its presence is
+/// assumed then, because the order was made to create it.
+///
+/// # Errors
+/// What `base` answers when it cannot say what stands at a path.
+pub fn needed_programs<E>(
+    order: &WorkOrder,
+    exempt: bool,
+    base: impl Fn(&RepoPath) -> Result<BaseEntry, E>,
+) -> Result<Vec<String>, E> {
+    let script = verify_script();
+    let has_script = order.allowed_files.contains(&script) || matches!(base(&script)?, BaseEntry::File { .. });
+    let verify = global_commands(has_script, exempt);
+    let acceptance = order.acceptance_commands.iter().map(|command| &command.argv);
+    let mut programs: Vec<String> = verify
+        .iter()
+        .chain(acceptance)
+        .filter_map(|argv| argv.first())
+        .filter(|program| !program.contains('/'))
+        .cloned()
+        .collect();
+    programs.sort();
+    programs.dedup();
+    Ok(programs)
+}
+
+/// Whether a condition holds where `entry` is what stands at its path.
+///
+/// A directory is not a file: it neither fulfils `file_exists` nor breaks `file_absent`. A symbolic link stands in the
+/// way of a file without being one that we would follow.
+pub fn holds(condition: &Condition, entry: &BaseEntry) -> bool {
+    match condition.kind {
+        ConditionKind::FileExists => matches!(entry, BaseEntry::File { .. }),
+        ConditionKind::FileAbsent => !matches!(entry, BaseEntry::File { .. } | BaseEntry::Symlink),
+    }
+}
+
+/// A condition's kind as orders write it.
+pub fn kind_name(kind: ConditionKind) -> &'static str {
+    match kind {
+        ConditionKind::FileExists => "file_exists",
+        ConditionKind::FileAbsent => "file_absent",
+    }
+}
+
+fn verify_script() -> RepoPath {
+    RepoPath::parse(VERIFY_SCRIPT).expect("the constant is a path inside a repository")
+}

@@ -1,0 +1,181 @@
+//! What a failed check says about the candidate: the material of the next attempt's brief.
+
+use super::evidence::{ConditionRecord, Phase};
+use crate::sandbox::{Captured, LimitKind, Outcome, Report, SetupFailure};
+use crate::types::Sha256;
+
+/// Bytes of each output stream that are quoted, from its end: the last lines of a test report say what failed.
+const EXCERPT: usize = 2000;
+
+/// What a failed check says about the candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The gate at which the candidate fell.
+    pub phase: Phase,
+    /// The command that failed, when one did.
+    pub argv: Option<Vec<String>>,
+    /// Its exit code, when it exited by itself.
+    pub exit_code: Option<i32>,
+    /// What happened, as a fragment of a sentence.
+    pub reason: String,
+    /// The end of what the command wrote, or the postconditions that do not hold.
+    pub excerpt: String,
+}
+
+impl Finding {
+    pub(super) fn of(phase: Phase, argv: &[String], report: &Report) -> Self {
+        Finding {
+            phase,
+            argv: Some(argv.to_vec()),
+            exit_code: match report.outcome {
+                Outcome::Exit { code } => Some(code),
+                Outcome::Signal { .. } | Outcome::Limit { .. } | Outcome::Setup { .. } => None,
+            },
+            reason: describe(&report.outcome),
+            excerpt: excerpt(report),
+        }
+    }
+
+    pub(super) fn unmet(conditions: &[&ConditionRecord]) -> Self {
+        let lines = conditions
+            .iter()
+            .map(|condition| format!("{} {}", condition.kind, condition.path));
+        Finding {
+            phase: Phase::Acceptance,
+            argv: None,
+            exit_code: None,
+            reason: "postconditions do not hold".to_owned(),
+            excerpt: lines.collect::<Vec<_>>().join("\n"),
+        }
+    }
+
+    /// A digest that is equal for failures that look the same. Numbers in the output are left out of it: durations,
+    /// addresses and process ids differ between runs of the same bytes.
+    pub fn fingerprint(&self) -> Sha256 {
+        let argv = self.argv.as_deref().unwrap_or_default().join("\u{0}");
+        let exit = self.exit_code.map(|code| code.to_string()).unwrap_or_default();
+        let reason = without_numbers(&self.reason);
+        let excerpt = without_numbers(&self.excerpt);
+        Sha256::of(
+            [self.phase.as_str(), &argv, &exit, &reason, &excerpt]
+                .join("\u{1}")
+                .as_bytes(),
+        )
+    }
+}
+
+/// How a command ended, as a fragment of a sentence.
+pub fn describe(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Exit { code } => format!("exited with code {code}"),
+        Outcome::Signal { signal } => format!("was ended by signal {signal}"),
+        Outcome::Limit { limit } => format!("was ended by the limit on {}", limit_name(*limit)),
+        Outcome::Setup { failure } => match failure {
+            SetupFailure::ToolMissing { program } => format!("was not started: there is no program {program}"),
+            SetupFailure::ProgramUnusable { program, reason } => {
+                format!("was not started: {program} cannot be executed ({reason})")
+            }
+            SetupFailure::DirectoryMissing { directory } => {
+                format!("was not started: there is no directory {directory}")
+            }
+        },
+    }
+}
+
+/// A limit in words.
+pub fn limit_name(limit: LimitKind) -> &'static str {
+    match limit {
+        LimitKind::Wall => "wall-clock time",
+        LimitKind::Cpu => "processor time",
+        LimitKind::Memory => "memory",
+    }
+}
+
+fn excerpt(report: &Report) -> String {
+    let streams = [("stdout", &report.stdout), ("stderr", &report.stderr)];
+    let quoted = streams
+        .into_iter()
+        .filter(|(_, captured)| captured.total() > 0)
+        .map(|(name, captured)| format!("{name}:\n{}", tail(captured)));
+    quoted.collect::<Vec<_>>().join("\n")
+}
+
+fn tail(captured: &Captured) -> String {
+    let bytes = captured.to_bytes();
+    let start = bytes.len().saturating_sub(EXCERPT);
+    let text = String::from_utf8_lossy(&bytes[start..]).into_owned();
+    match start {
+        0 => text,
+        _ => format!("[...]{text}"),
+    }
+}
+
+/// The text with every run of digits, also hexadecimal ones that begin with a digit, replaced by one mark.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_number = false;
+    for character in text.chars() {
+        let continues = in_number && character.is_ascii_hexdigit();
+        in_number = character.is_ascii_digit() || continues;
+        if !in_number {
+            out.push(character);
+        } else if !continues {
+            out.push('#');
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Metering;
+
+    fn report(outcome: Outcome, stdout: &str, stderr: &str) -> Report {
+        let captured = |text: &str| Captured {
+            head: text.as_bytes().to_vec(),
+            ..Captured::default()
+        };
+        Report {
+            outcome,
+            stdout: captured(stdout),
+            stderr: captured(stderr),
+            metering: Metering::default(),
+            enforced: None,
+        }
+    }
+
+    fn finding(stdout: &str) -> Finding {
+        let argv = ["pytest".to_owned()];
+        Finding::of(Phase::Verify, &argv, &report(Outcome::Exit { code: 1 }, stdout, ""))
+    }
+
+    #[test]
+    fn failures_that_differ_only_in_numbers_look_the_same() {
+        assert_eq!(
+            finding("1 failed in 0.39s at 0x7f3a").fingerprint(),
+            finding("1 failed in 12.1s at 0x55bc").fingerprint()
+        );
+        assert_ne!(
+            finding("test_a failed").fingerprint(),
+            finding("test_b failed").fingerprint()
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_long_output_is_quoted() {
+        let long = format!("{}the last line", "x".repeat(10_000));
+        let excerpt = finding(&long).excerpt;
+        assert!(excerpt.ends_with("the last line"), "{excerpt}");
+        assert!(excerpt.len() < 2100);
+    }
+
+    #[test]
+    fn output_that_is_no_text_is_quoted_all_the_same() {
+        let mut broken = report(Outcome::Signal { signal: 9 }, "", "");
+        broken.stderr.head = vec![0xff, 0xfe, b'!'];
+        let finding = Finding::of(Phase::Acceptance, &["a".to_owned()], &broken);
+        assert_eq!(finding.excerpt, "stderr:\n\u{fffd}\u{fffd}!");
+        assert_eq!(finding.reason, "was ended by signal 9");
+    }
+}
