@@ -491,14 +491,9 @@ fn links_are_neither_followed_nor_replaced() {
 }
 
 #[test]
-fn paths_that_git_would_run_or_lose_are_refused() {
+fn writes_that_cannot_stand_together_are_refused() {
     let sandbox = Sandbox::new();
     let repo = sandbox.open();
-    let long = "n".repeat(256);
-    for path in ["src/.GIT/hooks/x", "git~1/config", long.as_str()] {
-        let error = prepare_on_head(&repo, "factory/a", &[(path, "x")]).unwrap_err();
-        assert_eq!(error.class(), FailureClass::Proposal, "{path}: {error}");
-    }
     for writes in [[("a", "1"), ("a", "2")], [("a", "1"), ("a/b", "2")]] {
         let error = prepare_on_head(&repo, "factory/a", &writes).unwrap_err();
         assert_eq!(error.class(), FailureClass::Proposal, "{error}");
