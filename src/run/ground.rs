@@ -7,7 +7,7 @@ use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
 use crate::sandbox::{Policy, SandboxError};
 use crate::types::{FailureClass, ObjectId, Problem as _};
 use crate::workspace::{Repository, WorkspaceError};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -156,14 +156,21 @@ fn refuse_places_inside(work_dir: &Path, places: &Places) -> Result<(), Failure>
     Ok(())
 }
 
-/// The path without symbolic links, as far as it exists.
+/// The path without symbolic links as far as it exists, and without `..` after that.
 fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let existing = absolute.ancestors().find_map(|ancestor| {
-        let real = ancestor.canonicalize().ok()?;
-        Some(real.join(absolute.strip_prefix(ancestor).ok()?))
-    });
-    existing.unwrap_or(absolute)
+    let mut real = PathBuf::new();
+    for component in absolute.components() {
+        match component {
+            Component::ParentDir => {
+                real.pop();
+            }
+            other => real.push(other),
+        }
+        // What does not exist has no links in it.
+        real = real.canonicalize().unwrap_or(real);
+    }
+    real
 }
 
 /// A failure of the repository, or of the cache beside it.
