@@ -85,13 +85,13 @@ impl TreeCache {
         }
         let mut marker = self.marker(&name)?;
         let fail = |source| io_error("lock", self.dir.join(format!("{name}{MARKER}")), source);
-        marker.lock().map_err(fail)?;
+        marker.0.lock().map_err(fail)?;
         // Somebody may have written it while we waited.
         if !self.is_complete(&name) {
-            marker.set_len(0).map_err(fail)?;
+            marker.0.set_len(0).map_err(fail)?;
             self.write(snapshot, &name, owner)?;
-            marker.rewind().map_err(fail)?;
-            marker.write_all(self.boot.as_bytes()).map_err(fail)?;
+            marker.0.rewind().map_err(fail)?;
+            marker.0.write_all(self.boot.as_bytes()).map_err(fail)?;
         }
         Ok(tree)
     }
@@ -109,11 +109,11 @@ impl TreeCache {
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
-    fn marker(&self, name: &str) -> Result<File, WorkspaceError> {
+    fn marker(&self, name: &str) -> Result<Marker, WorkspaceError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = format!("{name}{MARKER}");
         rustix::fs::openat(&self.top, &name, flags, Mode::from_raw_mode(0o600))
-            .map(File::from)
+            .map(|marker| Marker(File::from(marker)))
             .map_err(|errno| io_error("create", self.dir.join(&name), errno))
     }
 
@@ -150,13 +150,27 @@ impl TreeCache {
         let fail = |source| io_error("list", &self.dir, source);
         for entry in std::fs::read_dir(&self.dir).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name();
-            if let Some(name) = name.to_str().and_then(|name| name.strip_suffix(PART))
-                && self.marker(name)?.try_lock().is_ok()
-            {
+            let Some(name) = name.to_str().and_then(|name| name.strip_suffix(PART)) else {
+                continue;
+            };
+            let marker = self.marker(name)?;
+            if marker.0.try_lock().is_ok() {
                 remove_tree(&self.dir.join(format!("{name}{PART}")))?;
             }
         }
         Ok(())
+    }
+}
+
+/// A marker, whose lock is given up on drop. Closing it would not do: a process that was just forked elsewhere in the program
+/// shares the lock until it has started its own program.
+struct Marker(File);
+
+impl Drop for Marker {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a lock in the tree cache is held longer than needed");
+        }
     }
 }
 

@@ -53,9 +53,10 @@ pub(super) fn create_file(
     owner: Owner,
 ) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
+    let mode = if executable { 0o755 } else { 0o644 };
+    let mut file = File::from(rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))?);
     file.write_all(content)?;
-    settle(&file, if executable { 0o755 } else { 0o644 }, owner)?;
+    settle(&file, mode, owner)?;
     Ok(())
 }
 
@@ -75,7 +76,10 @@ pub(super) fn settle(file: impl AsFd, mode: u32, owner: Owner) -> Result<(), Err
         let (user, group) = ids(id);
         rustix::fs::fchown(&file, Some(user), Some(group))?;
     }
-    // After the owner, because changing the owner may clear mode bits.
+    // Looking is much cheaper than changing, and most often the umask took nothing away.
+    if rustix::fs::fstat(&file)?.st_mode & 0o7777 == mode {
+        return Ok(());
+    }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
 }
 

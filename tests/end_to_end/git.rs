@@ -801,8 +801,8 @@ fn an_ordinary_user_removes_such_a_tree_too() {
 }
 
 #[test]
-fn a_large_tree_is_exported_in_seconds() {
-    let files: usize = 20_000;
+fn a_large_tree_is_exported_once_and_then_found() {
+    let files: usize = 10_000;
     let origin = Origin::empty();
     let mut stream = String::from("blob\nmark :1\ndata 400\n");
     stream.push_str(&"x".repeat(399));
@@ -813,14 +813,12 @@ fn a_large_tree_is_exported_in_seconds() {
     git_with(&origin.dir(), &["fast-import", "--quiet"], stream.as_bytes());
     let repo = origin.open();
     let snapshot = repo.snapshot(repo.head().unwrap().commit).unwrap();
-    // More than once, because ext4 is slow to create files where many were deleted a moment ago, as by other tests.
-    for round in 0..3 {
-        let cache = TreeCache::open(&origin.temp.path().join(format!("cache-{round}"))).unwrap();
-        let start = Instant::now();
-        cache.export(&snapshot, None).unwrap();
-        let cold = start.elapsed();
-        let start = Instant::now();
-        cache.export(&snapshot, None).unwrap();
-        println!("{files} files: exported in {cold:?}, found in {:?}", start.elapsed());
-    }
+    // Printed and not asserted: ext4 is many times slower at creating files for a while after many were deleted.
+    let cache = origin.cache();
+    let start = Instant::now();
+    cache.export(&snapshot, None).unwrap();
+    let cold = start.elapsed();
+    let start = Instant::now();
+    cache.export(&snapshot, None).unwrap();
+    println!("{files} files: exported in {cold:?}, found in {:?}", start.elapsed());
 }
