@@ -13,6 +13,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::fs;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -129,17 +130,47 @@ impl Root {
         self.at.join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
+    /// Makes a directory and those above it, of which none may be a symbolic link.
+    ///
+    /// A host directory that is shown already may hold links, and until the root is entered an absolute one leads to the
+    /// host's files: what is made, written or mounted behind it would be outside.
     fn directory(&self, inside: &Path) -> Result<PathBuf, LayerFailure> {
-        let place = self.place(inside);
-        fs::create_dir_all(&place).step(format!("make `{}`", inside.display()))?;
+        let step = || format!("make `{}`", inside.display());
+        let mut place = self.at.clone();
+        for part in inside.strip_prefix("/").unwrap_or(inside) {
+            place.push(part);
+            match fs::create_dir(&place) {
+                Ok(()) => {}
+                Err(error) => match fs::symlink_metadata(&place) {
+                    Ok(metadata) if metadata.is_dir() => {}
+                    Ok(metadata) if metadata.is_symlink() => return Err(Errno::ELOOP).step(step()),
+                    Ok(_) => return Err(Errno::ENOTDIR).step(step()),
+                    Err(_) => return Err(error).step(step()),
+                },
+            }
+        }
         Ok(place)
     }
 
     fn file(&self, inside: &Path, content: &str) -> Result<PathBuf, LayerFailure> {
         self.directory(inside.parent().unwrap_or(Path::new("/")))?;
         let place = self.place(inside);
-        fs::write(&place, content).step(format!("write `{}`", inside.display()))?;
+        // Never one that is there already: it would be a host's file, which a host directory brought along.
+        let mut file = fs::File::create_new(&place).step(format!("write `{}`", inside.display()))?;
+        file.write_all(content.as_bytes())
+            .step(format!("write `{}`", inside.display()))?;
         Ok(place)
+    }
+
+    /// The place for the bind of a file: a new empty one, or the one that a host directory shown before holds there.
+    fn mount_point(&self, inside: &Path) -> Result<PathBuf, LayerFailure> {
+        self.directory(inside.parent().unwrap_or(Path::new("/")))?;
+        let place = self.place(inside);
+        match fs::symlink_metadata(&place) {
+            Ok(metadata) if metadata.is_file() => Ok(place),
+            Ok(_) => Err(Errno::ELOOP).step(format!("show `{}`", inside.display())),
+            Err(_) => self.file(inside, ""),
+        }
     }
 
     fn link(&self, inside: &Path, text: &Path) -> Result<(), LayerFailure> {
@@ -158,7 +189,7 @@ impl Root {
         let place = if directory {
             self.directory(inside)?
         } else {
-            self.file(inside, "")?
+            self.mount_point(inside)?
         };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC

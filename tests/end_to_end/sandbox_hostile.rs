@@ -1,0 +1,79 @@
+//! Hostile trees, grants and commands against the sandbox: each was an escape or a wrong answer once.
+
+use factory::sandbox::{Command, Operator, Policy, ReadGrant, Report, Sandbox, SandboxError, Tree, load_profile};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+fn policy() -> Policy {
+    let operator = Operator {
+        profiles: None,
+        search_path: "/usr/bin:/bin",
+        variable: &|_| None,
+    };
+    load_profile("strict", &operator).unwrap()
+}
+
+fn start() -> Sandbox {
+    Sandbox::start(env!("CARGO_BIN_EXE_factory").as_ref()).unwrap()
+}
+
+fn run_in(sandbox: &Sandbox, policy: &Policy, layers: Vec<PathBuf>, argv: &[&str]) -> Result<Report, SandboxError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let command = Command::new(argv.iter().copied());
+    runtime.block_on(sandbox.run(policy, &Tree { layers }, &command, None))
+}
+
+fn run(policy: &Policy, argv: &[&str]) -> Result<Report, SandboxError> {
+    run_in(&start(), policy, Vec::new(), argv)
+}
+
+/// A directory that is not below `/tmp`, which every sandbox hides, and that any user may enter.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    directory
+}
+
+/// A file that anybody may write to.
+fn victim(directory: &Path) -> PathBuf {
+    let outside = directory.join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o777)).unwrap();
+    let victim = outside.join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o666)).unwrap();
+    victim
+}
+
+fn grant(path: PathBuf) -> ReadGrant {
+    ReadGrant { path, optional: false }
+}
+
+#[test]
+fn a_grant_behind_a_link_of_a_granted_directory_is_refused_and_touches_nothing() {
+    let directory = directory();
+    let victim = victim(directory.path());
+    let granted = directory.path().join("granted");
+    fs::create_dir(&granted).unwrap();
+    symlink(victim.parent().unwrap(), granted.join("link")).unwrap();
+    let mut policy = policy();
+    policy
+        .read
+        .extend([grant(granted.clone()), grant(granted.join("link/victim"))]);
+    let refused = run(&policy, &["true"]);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(
+        matches!(
+            refused,
+            Err(SandboxError::Layer {
+                errno: nix::errno::Errno::ELOOP,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+}
