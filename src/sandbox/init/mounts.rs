@@ -370,22 +370,86 @@ fn copy_tree(layer: BorrowedFd<'_>, to: &Path) -> Result<(), LayerFailure> {
     Ok(())
 }
 
+/// Copies one entry over what a lower layer left there, which it replaces as in an overlay: directories alone merge.
 fn copy_entry(source: &Path, target: &Path, pending: &mut Vec<(PathBuf, PathBuf)>) -> std::io::Result<()> {
     let metadata = fs::symlink_metadata(source)?;
     let there = fs::symlink_metadata(target).ok();
     if metadata.is_dir() {
-        if there.is_none() {
+        // A link that a lower layer has here must not be written through: it leads out of the copy.
+        if there.as_ref().is_some_and(|there| !there.is_dir()) {
+            fs::remove_file(target)?;
+        }
+        if !there.is_some_and(|there| there.is_dir()) {
             fs::create_dir(target)?;
         }
         pending.push((source.to_owned(), target.to_owned()));
         return Ok(());
     }
-    if there.is_some() {
-        fs::remove_file(target)?;
+    match there {
+        Some(there) if there.is_dir() => fs::remove_dir_all(target)?,
+        Some(_) => fs::remove_file(target)?,
+        None => {}
     }
     if metadata.is_symlink() {
         return symlink(fs::read_link(source)?, target);
     }
+    // Pipes, sockets and devices are in no tree that was exported; reading from one could block or never end.
+    if !metadata.is_file() {
+        return Ok(());
+    }
     fs::copy(source, target)?;
     fs::set_permissions(target, fs::Permissions::from_mode(metadata.mode() & 0o755))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(layers: &[&Path], to: &Path) {
+        for layer in layers.iter().rev() {
+            copy_tree(fs::File::open(layer).unwrap().as_fd(), to).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_copy_does_not_write_through_links_of_a_lower_layer() {
+        let directory = tempfile::tempdir().unwrap();
+        let [outside, low, up, copy] = ["outside", "low", "up", "copy"].map(|name| {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        });
+        fs::write(outside.join("file"), "precious").unwrap();
+        symlink(&outside, low.join("d")).unwrap();
+        symlink(outside.join("file"), low.join("f")).unwrap();
+        fs::create_dir(low.join("was-directory")).unwrap();
+        fs::write(low.join("was-directory/inner"), "").unwrap();
+        fs::create_dir(up.join("d")).unwrap();
+        for (name, content) in [("d/file", "new"), ("f", "new"), ("was-directory", "new")] {
+            fs::write(up.join(name), content).unwrap();
+        }
+        copied(&[&up, &low], &copy);
+        assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "precious");
+        for name in ["d/file", "f", "was-directory"] {
+            assert_eq!(fs::read_to_string(copy.join(name)).unwrap(), "new", "{name}");
+        }
+        assert!(copy.join("d").symlink_metadata().unwrap().is_dir());
+    }
+
+    #[test]
+    fn a_copy_leaves_out_what_could_block_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (layer, copy) = (directory.path().join("layer"), directory.path().join("copy"));
+        fs::create_dir(&layer).unwrap();
+        fs::create_dir(&copy).unwrap();
+        nix::unistd::mkfifo(&layer.join("fifo"), Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(layer.join("socket")).unwrap();
+        fs::write(layer.join("file"), "").unwrap();
+        copied(&[&layer], &copy);
+        let names: Vec<_> = fs::read_dir(&copy)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["file"]);
+    }
 }
