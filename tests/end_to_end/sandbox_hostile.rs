@@ -1,6 +1,8 @@
 //! Hostile trees, grants and commands against the sandbox: each was an escape or a wrong answer once.
 
-use factory::sandbox::{Command, Operator, Policy, ReadGrant, Report, Sandbox, SandboxError, Tree, load_profile};
+use factory::sandbox::{
+    Command, Operator, Outcome, Policy, ReadGrant, Report, Sandbox, SandboxError, SetupFailure, Tree, load_profile,
+};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -76,4 +78,18 @@ fn a_grant_behind_a_link_of_a_granted_directory_is_refused_and_touches_nothing()
         ),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_told_from_one_that_failed() {
+    for program in ["/nonexistent/program", "/etc/passwd"] {
+        let outcome = run(&policy(), &[program]).unwrap().outcome;
+        let unusable = matches!(
+            &outcome,
+            Outcome::Setup { failure: SetupFailure::ProgramUnusable { program: named, .. } } if named == program
+        );
+        assert!(unusable, "{outcome:?}");
+    }
+    let outcome = run(&policy(), &["sh", "-c", "exit 127"]).unwrap().outcome;
+    assert_eq!(outcome, Outcome::Exit { code: 127 }, "control");
 }

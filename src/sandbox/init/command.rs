@@ -32,7 +32,7 @@ pub(super) fn run(setup: &Setup) -> Result<ReportLine, LayerFailure> {
     // Closed by a successful execve(2); otherwise it carries the reason.
     let (refused, refusal) = nix::unistd::pipe2(OFlag::O_CLOEXEC).step("make a pipe")?;
     match sys::fork().step("start the command")? {
-        Forked::Child => image.replace_process(&null, refusal),
+        Forked::Child => image.replace_process(&null, &refusal),
         Forked::Parent(pid) => {
             drop(refusal);
             match read_errno(refused) {
@@ -85,17 +85,19 @@ impl Image {
     }
 
     /// In the new process: becomes the command, or says why not and ends.
-    fn replace_process(&self, null: &OwnedFd, refusal: OwnedFd) -> ! {
-        let errno = self.exec(null, &refusal).unwrap_or_else(|errno| errno);
-        // If this fails too, the pipe closes empty and the exit code is the whole story.
-        let _ = nix::unistd::write(refusal.as_fd(), &(errno as i32).to_ne_bytes());
+    fn replace_process(&self, null: &OwnedFd, refusal: &OwnedFd) -> ! {
+        // In place of the report channel, which the command must not have. Without it the exit code is the whole story.
+        if sys::dup_onto(refusal.as_fd(), super::REPORT_FD).is_ok() {
+            let errno = self.exec(null).unwrap_or_else(|errno| errno);
+            // By its new number: the old one is closed by now.
+            let refusal = sys::take_received(super::REPORT_FD);
+            let _ = nix::unistd::write(&refusal, &(errno as i32).to_ne_bytes());
+        }
         sys::exit_now(127)
     }
 
-    fn exec(&self, null: &OwnedFd, refusal: &OwnedFd) -> Result<Errno, Errno> {
+    fn exec(&self, null: &OwnedFd) -> Result<Errno, Errno> {
         sys::dup_onto(null.as_fd(), 0)?;
-        // The report channel and all else but the refusal pipe, which moves to the lowest number behind it.
-        sys::dup_onto(refusal.as_fd(), super::REPORT_FD)?;
         sys::close_range(super::REPORT_FD + 1)?;
         sys::set_close_on_exec(super::REPORT_FD)?;
         Ok(match nix::unistd::execve(&self.program, &self.argv, &self.env) {
