@@ -93,3 +93,43 @@ fn a_program_that_cannot_be_executed_is_told_from_one_that_failed() {
     let outcome = run(&policy(), &["sh", "-c", "exit 127"]).unwrap().outcome;
     assert_eq!(outcome, Outcome::Exit { code: 127 }, "control");
 }
+
+#[test]
+fn a_command_does_not_outlive_a_killed_helper() {
+    let sandbox = start();
+    // A length that names this test's own process among all of the host.
+    let seconds = format!("{}.5", 100_000 + std::process::id());
+    let running = || {
+        let cmdline = format!("sleep\0{seconds}\0");
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .find(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == cmdline.as_bytes()))
+            .map(|entry| entry.path())
+    };
+    let parent = |process: &Path| {
+        let status = fs::read_to_string(process.join("status")).unwrap();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"));
+        PathBuf::from("/proc").join(parent.unwrap())
+    };
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(|| run_in(&sandbox, &policy(), Vec::new(), &["sleep", &seconds]));
+        let command = wait_for(running);
+        let helper = parent(&parent(&command));
+        let helper = helper.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(helper), nix::sys::signal::SIGKILL).unwrap();
+        wait_for(|| running().is_none().then_some(()));
+        assert!(matches!(ended.join().unwrap(), Err(SandboxError::HelperGone)));
+    });
+}
+
+/// Asks again until there is an answer, for ten seconds.
+fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("waited for nothing");
+}
