@@ -1,7 +1,8 @@
 //! Hostile trees, grants and commands against the sandbox: each was an escape or a wrong answer once.
 
 use factory::sandbox::{
-    Command, Operator, Outcome, Policy, ReadGrant, Report, Sandbox, SandboxError, SetupFailure, Tree, load_profile,
+    Command, Network, Operator, Outcome, Policy, ReadGrant, Report, Sandbox, SandboxError, SetupFailure, Tree,
+    load_profile,
 };
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -132,4 +133,72 @@ fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     panic!("waited for nothing");
+}
+
+/// Compiles and runs a C program in a sandbox and answers what it printed.
+fn run_c(policy: &Policy, source: &str) -> String {
+    let script = "cd /tmp && printf %s \"$1\" > p.c && cc -o p p.c && ./p";
+    let report = run(policy, &["sh", "-c", script, "sh", source]).unwrap();
+    let printed = [report.stdout.to_bytes(), report.stderr.to_bytes()].concat();
+    String::from_utf8(printed).unwrap()
+}
+
+#[test]
+fn limits_that_the_report_and_the_host_rely_on_cannot_be_changed() {
+    let printed = run_c(
+        &policy(),
+        r#"
+        #define _GNU_SOURCE
+        #include <sys/resource.h>
+        #include <errno.h>
+        #include <stdio.h>
+        #include <unistd.h>
+        #define TRY(call) (errno = 0, (void)(call), printf("%d ", errno))
+        int main(void) {
+            struct rlimit limit = {0, 1};
+            TRY(prlimit(1, RLIMIT_CPU, &limit, 0));
+            TRY(prlimit(0, RLIMIT_CORE, &limit, 0));
+            TRY(prlimit(getpid(), RLIMIT_CORE, &limit, 0));
+            TRY(setrlimit(RLIMIT_CORE, &limit));
+            TRY(getrlimit(RLIMIT_CORE, &limit));
+            printf("core %d ", (int)limit.rlim_cur);
+            limit.rlim_max = limit.rlim_cur = 64;
+            TRY(setrlimit(RLIMIT_NOFILE, &limit));
+        }"#,
+    );
+    assert_eq!(printed, "1 1 1 1 0 core 1 0 ");
+}
+
+#[test]
+fn no_socket_is_made_but_of_the_known_families_kinds_and_protocols() {
+    let mut policy = policy();
+    policy.network = Network::Loopback;
+    let printed = run_c(
+        &policy,
+        r#"
+        #include <sys/socket.h>
+        #include <errno.h>
+        #include <stdio.h>
+        #define TRY(call) printf("%d ", (call) < 0 ? errno : 0)
+        int main(void) {
+            int pair[2];
+            TRY(socket(AF_UNIX, SOCK_STREAM, 0));
+            TRY(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+            TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+            TRY(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 6));
+            TRY(socket(AF_INET6, SOCK_DGRAM, 17));
+            printf("| ");
+            TRY(socketpair(AF_INET, SOCK_STREAM, 0, pair));
+            TRY(socketpair(30, SOCK_STREAM, 0, pair));
+            TRY(socket(AF_NETLINK, SOCK_DGRAM, 0));
+            TRY(socket(AF_INET, SOCK_SEQPACKET, 132));
+            TRY(socket(AF_INET, SOCK_STREAM, 132));
+            TRY(socket(AF_INET, SOCK_STREAM, 262));
+            TRY(socket(AF_INET6, SOCK_STREAM, 256));
+            TRY(socket(AF_INET, 6, 33));
+            TRY(socket(AF_INET, SOCK_RAW, 1));
+            TRY(socket(AF_INET6, SOCK_DGRAM, 136));
+        }"#,
+    );
+    assert_eq!(printed, "0 0 0 0 0 | 1 1 1 1 1 1 1 1 1 1 ");
 }
