@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Paths that are never shown, whoever asks: what lives there is the host's state, not a toolchain.
 const NEVER: [&str; 7] = ["/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"];
 
+/// The longest word of a command with its end. Source: execve(2), `MAX_ARG_STRLEN`, with pages of 4 KiB.
+const LONGEST_WORD: usize = 32 * 4096;
+
 /// Makes the setup of one command. `landlock_abi` is what the kernel has.
 pub(super) fn compile(
     policy: &Policy,
@@ -33,6 +36,14 @@ pub(super) fn compile(
     if command.argv.first().is_none_or(String::is_empty) || words.clone().any(|word| word.contains('\0')) {
         return Err(SandboxError::Command {
             reason: "it is empty or holds a NUL byte".to_owned(),
+        });
+    }
+    if words.clone().any(|word| word.len() >= LONGEST_WORD) {
+        return Err(SandboxError::Command {
+            reason: format!(
+                "a word is longer than the {} bytes that execve(2) takes",
+                LONGEST_WORD - 1
+            ),
         });
     }
     let (binds, mut links) = view(&policy.read)?;
@@ -93,9 +104,10 @@ fn check_place(path: &Path) -> Result<(), SandboxError> {
         return Err(refuse(path, "it is not an absolute, normal path".to_owned()));
     }
     let reserved = [TREE, HOME, ALIASES].iter().any(|own| path.starts_with(own));
-    // The shallow ones as such; everything below the directories of live state as well.
+    // The shallow ones as such; everything below the directories of live state as well, and below the one that the
+    // command's own temporary directory would hide.
     let never = NEVER.iter().any(|never| path == Path::new(never))
-        || ["/proc", "/sys", "/dev", "/run", "/var/run"]
+        || ["/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"]
             .iter()
             .any(|never| path.starts_with(never));
     if reserved || never {
