@@ -139,9 +139,10 @@ impl Helper {
                 Err(_) => return,
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+            // Before the limits: one that has ended by itself was not ended by a limit.
+            self.collect(&ready[1..]);
             let now = Instant::now();
             self.running.iter_mut().for_each(|run| run.keep_limits(now));
-            self.collect(&ready[1..]);
             if ready[0] && self.receive().is_err() {
                 return;
             }
@@ -226,6 +227,12 @@ impl Helper {
         let report = report
             .try_clone()
             .map_err(|_| refused("copy the report channel")(Errno::EMFILE))?;
+        // The mapped id owns its streams, as it would own a terminal: otherwise `/dev/stdout` cannot be opened for a
+        // caller that is root, whose own id the pipes have.
+        for stream in [&stdout, &stderr] {
+            let (uid, gid) = (setup.host_uid.into(), setup.host_gid.into());
+            nix::unistd::fchown(stream, Some(uid), Some(gid)).map_err(refused("hand over an output stream"))?;
+        }
         let (mapped, map) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused("make a pipe"))?;
         match sys::clone3(NAMESPACES).map_err(refused("create namespaces"))? {
             Forked::Child => {

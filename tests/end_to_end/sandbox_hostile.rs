@@ -202,3 +202,22 @@ fn no_socket_is_made_but_of_the_known_families_kinds_and_protocols() {
     );
     assert_eq!(printed, "0 0 0 0 0 | 1 1 1 1 1 1 1 1 1 1 ");
 }
+
+#[test]
+fn the_output_streams_can_be_opened_by_name() {
+    let report = run(
+        &policy(),
+        &["sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr"],
+    )
+    .unwrap();
+    assert_eq!(
+        (&*report.stdout.head, &*report.stderr.head),
+        (&b"out\n"[..], &b"err\n"[..])
+    );
+}
+
+#[test]
+fn a_word_that_no_program_can_be_given_is_the_orders_fault() {
+    let refused = run(&policy(), &[&"\u{1}".repeat(200_000)]);
+    assert!(matches!(refused, Err(SandboxError::Command { .. })));
+}
