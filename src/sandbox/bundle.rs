@@ -258,7 +258,7 @@ mod tests {
             let path = bin.display().to_string();
             let bundle = resolve("@toolchain.python", &operator(&path, &|_| None)).unwrap();
             let granted: Vec<_> = bundle.read.iter().map(|grant| grant.path.clone()).collect();
-            assert_eq!(granted, [base.clone()]);
+            assert_eq!(granted, std::slice::from_ref(&base));
             assert_eq!(bundle.path.first(), Some(&base.join("bin")));
         }
     }

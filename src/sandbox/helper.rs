@@ -11,6 +11,7 @@ use super::setup::{HOST_ID_FOR_ROOT, INSIDE_ID, LayerFailure, ReportLine, Setup}
 use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -96,6 +97,10 @@ pub(super) fn serve() -> ! {
         // Membership in groups such as `docker` would follow into every sandbox: it cannot be dropped in there.
         // Without the right to do so, root inside a container, there is nothing to be dropped that it could use.
         let _ = nix::unistd::setgroups(&[]);
+    }
+    // Each run holds three descriptors here, and a message whose descriptors find no room would end everything.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
     let mut helper = Helper {
         socket,

@@ -1,9 +1,10 @@
 //! Hostile trees, grants and commands against the sandbox: each was an escape or a wrong answer once.
 
 use factory::sandbox::{
-    Command, Network, Operator, Outcome, Policy, ReadGrant, Report, Sandbox, SandboxError, SetupFailure, Tree,
-    load_profile,
+    Command, LimitKind, Network, Operator, Outcome, Policy, ReadGrant, Report, Sandbox, SandboxError, SetupFailure,
+    Tree, load_profile,
 };
+use factory::types::Bytes;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -220,4 +221,44 @@ fn the_output_streams_can_be_opened_by_name() {
 fn a_word_that_no_program_can_be_given_is_the_orders_fault() {
     let refused = run(&policy(), &[&"\u{1}".repeat(200_000)]);
     assert!(matches!(refused, Err(SandboxError::Command { .. })));
+}
+
+#[test]
+fn page_tables_count_as_memory() {
+    let mut policy = policy();
+    policy.limits.memory = Bytes(64 << 20);
+    let printed = r#"
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(void) {
+            unsigned long size = 60UL << 30, sum = 0;
+            volatile char *start = mmap(0, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            for (unsigned long at = 0; at < size; at += 2UL << 20) sum += start[at];
+            sleep(20);
+            return sum;
+        }"#;
+    let script = "cd /tmp && printf %s \"$1\" > p.c && cc -o p p.c && exec ./p";
+    let outcome = run(&policy, &["sh", "-c", script, "sh", printed]).unwrap().outcome;
+    assert_eq!(
+        outcome,
+        Outcome::Limit {
+            limit: LimitKind::Memory
+        }
+    );
+}
+
+#[test]
+fn inotify_instances_of_the_caller_cannot_be_used_up() {
+    let printed = run_c(
+        &policy(),
+        r#"
+        #include <sys/inotify.h>
+        #include <stdio.h>
+        int main(void) {
+            int made = 0;
+            while (made < 1000 && inotify_init1(0) >= 0) made++;
+            printf("%d", made);
+        }"#,
+    );
+    assert_eq!(printed, "32");
 }

@@ -132,7 +132,7 @@ fn enter(
     take_identity()?;
     follow_helper(&helper)?;
     drop(helper);
-    mounts::forbid_user_namespaces()?;
+    mounts::lower_counts()?;
     let tree = mounts::build_root(setup, sources)?;
     nix::unistd::sethostname("factory").step("set the host name")?;
     if setup.network == super::policy::Network::Loopback {

@@ -64,22 +64,26 @@ pub(super) fn open_sources(setup: &Setup) -> Result<Sources, LayerFailure> {
     })
 }
 
-/// Sets the number of user namespaces that may be made inside to zero.
+/// Lowers the counts that the kernel keeps for a user namespace: no further one inside, and a share of the caller's
+/// inotify instances, which for an ordinary caller are counted together with the caller's own programs.
 ///
-/// The file is that of the namespace of whoever opens it. Where `/proc/sys` cannot be written, as in many containers,
-/// the filter alone refuses; the receipt's acts tell.
-pub(super) fn forbid_user_namespaces() -> Result<(), LayerFailure> {
-    match fs::write("/proc/sys/user/max_user_namespaces", "0") {
-        Err(error)
-            if !matches!(
-                error.raw_os_error(),
-                Some(libc::EROFS | libc::EACCES | libc::EPERM | libc::ENOENT)
-            ) =>
-        {
-            Err(error).step("forbid user namespaces inside")
+/// The files are those of the namespace of whoever opens them. Where `/proc/sys` cannot be written, as in many
+/// containers, the filter alone refuses namespaces; the receipt's acts tell. Source: namespaces(7), `/proc/sys/user`.
+pub(super) fn lower_counts() -> Result<(), LayerFailure> {
+    for (name, most) in [("max_user_namespaces", "0"), ("max_inotify_instances", "32")] {
+        match fs::write(format!("/proc/sys/user/{name}"), most) {
+            Err(error)
+                if !matches!(
+                    error.raw_os_error(),
+                    Some(libc::EROFS | libc::EACCES | libc::EPERM | libc::ENOENT)
+                ) =>
+            {
+                return Err(error).step(format!("set {name} inside"));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Builds the new root and moves into it. Answers how the tree was provided.
