@@ -262,3 +262,14 @@ fn inotify_instances_of_the_caller_cannot_be_used_up() {
     );
     assert_eq!(printed, "32");
 }
+
+#[test]
+fn a_grant_with_a_socket_in_it_is_refused() {
+    let directory = directory();
+    let mut policy = policy();
+    policy.read.push(grant(directory.path().to_owned()));
+    assert!(run(&policy, &["true"]).is_ok(), "control");
+    let _daemon = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+    let refused = run(&policy, &["true"]);
+    assert!(matches!(refused, Err(SandboxError::Grant { .. })), "{refused:?}");
+}
