@@ -82,31 +82,35 @@ fn python(operator: &Operator<'_>) -> Option<Bundle> {
         add_prefix(&home.join("python3"), &mut bundle);
     }
     // Behind links, as `bin/python3` of a virtual environment is one: where the program itself lives.
-    if let Ok(real) = fs::canonicalize(&interpreter) {
-        add_prefix(&real, &mut bundle);
+    let real = fs::canonicalize(&interpreter).ok()?;
+    add_prefix(&real, &mut bundle);
+    // What the operator's name leads to, where the directory of the name itself is not shown.
+    let shown = bundle.read.iter().any(|grant| interpreter.starts_with(&grant.path)) || interpreter.starts_with("/usr");
+    let program = if shown { interpreter } else { real };
+    // Orders say `python`; some systems have only `python3`, and some installations only a name with the version.
+    for name in ["python3", "python"] {
+        let mut directories = bundle
+            .path
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(SYSTEM_PATH.iter().map(Path::new));
+        if !directories.any(|directory| directory.join(name).exists()) {
+            bundle.aliases.insert(name.to_owned(), program.clone());
+        }
     }
-    // Orders say `python`; some systems have only `python3`.
-    let directories = bundle
-        .path
-        .iter()
-        .map(PathBuf::as_path)
-        .chain(SYSTEM_PATH.iter().map(Path::new));
-    if !directories
-        .into_iter()
-        .any(|directory| directory.join("python").exists())
-    {
-        bundle.aliases.insert("python".to_owned(), interpreter);
+    if !bundle.aliases.is_empty() {
         bundle.path.push(ALIASES.into());
     }
     Some(bundle)
 }
 
-/// Grants the installation that a program belongs to, unless it is the system's.
+/// Grants the installation that a program belongs to, unless it is the system's or no installation of its own: beside a
+/// `~/.local/bin/python3` or `~/bin/python3` lies whatever the operator keeps at home.
 fn add_prefix(interpreter: &Path, bundle: &mut Bundle) {
     let Some(bin) = interpreter.parent() else { return };
     let Some(prefix) = bin.parent() else { return };
     let known = bundle.read.iter().any(|grant| prefix.starts_with(&grant.path));
-    if prefix.starts_with("/usr") || prefix == Path::new("/") || known {
+    if prefix.starts_with("/usr") || prefix == Path::new("/") || known || !is_installation(prefix) {
         return;
     }
     bundle.read.push(ReadGrant {
@@ -114,6 +118,16 @@ fn add_prefix(interpreter: &Path, bundle: &mut Bundle) {
         optional: false,
     });
     bundle.path.push(bin.to_owned());
+}
+
+/// Whether a directory is a Python installation or a virtual environment, by what the interpreter itself looks for.
+/// Source: the documentation of `sys.prefix` and `site`: the landmark `lib/pythonX.Y/os.py`, and PEP 405.
+fn is_installation(prefix: &Path) -> bool {
+    let libraries = fs::read_dir(prefix.join("lib")).into_iter().flatten().flatten();
+    prefix.join("pyvenv.cfg").is_file()
+        || libraries
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"python"))
+            .any(|entry| entry.path().join("os.py").is_file())
 }
 
 /// The first program of that name on the operator's `PATH`, through pyenv's shims to the version they would choose.
@@ -187,6 +201,7 @@ mod tests {
         program(&root.join("shims/python3"));
         program(&root.join("versions/3.12.1/bin/python3"));
         program(&root.join("versions/3.12.1/bin/python"));
+        program(&root.join("versions/3.12.1/lib/python3.12/os.py"));
         fs::write(root.join("version"), "3.12.1\n").unwrap();
         let home_text = home.path().display().to_string();
         let variable = move |name: &str| (name == "HOME").then(|| home_text.clone());
@@ -209,6 +224,7 @@ mod tests {
         let directory = fs::canonicalize(directory.path()).unwrap();
         let (base, venv) = (directory.join("base"), directory.join("venv"));
         program(&base.join("bin/python3"));
+        program(&base.join("lib/python3.12/os.py"));
         fs::create_dir_all(venv.join("bin")).unwrap();
         symlink(base.join("bin/python3"), venv.join("bin/python3")).unwrap();
         symlink("python3", venv.join("bin/python")).unwrap();
@@ -221,6 +237,26 @@ mod tests {
         let bundle = resolve("@toolchain.python", &operator(&path, &|_| None)).unwrap();
         let granted: Vec<_> = bundle.read.iter().map(|grant| grant.path.clone()).collect();
         assert_eq!(granted, [venv, base]);
+    }
+
+    #[test]
+    fn a_link_in_the_home_directory_does_not_grant_the_home_directory() {
+        let home = tempfile::tempdir().unwrap();
+        let home = fs::canonicalize(home.path()).unwrap();
+        let base = home.join(".local/share/uv/python/cpython-3.12");
+        program(&base.join("bin/python3"));
+        program(&base.join("lib/python3.12/os.py"));
+        // What the system's own pip leaves there is a package directory, not a library.
+        fs::create_dir_all(home.join(".local/lib/python3.12/site-packages")).unwrap();
+        for bin in [home.join("bin"), home.join(".local/bin")] {
+            fs::create_dir_all(&bin).unwrap();
+            symlink(base.join("bin/python3"), bin.join("python3")).unwrap();
+            let path = bin.display().to_string();
+            let bundle = resolve("@toolchain.python", &operator(&path, &|_| None)).unwrap();
+            let granted: Vec<_> = bundle.read.iter().map(|grant| grant.path.clone()).collect();
+            assert_eq!(granted, std::slice::from_ref(&base));
+            assert_eq!(bundle.path.first(), Some(&base.join("bin")));
+        }
     }
 
     #[test]

@@ -4,12 +4,17 @@ use super::error::SandboxError;
 use super::helper::host_ids;
 use super::policy::{Command, Policy, ReadGrant, Tree};
 use super::setup::{ALIASES, HOME, Pinned, Setup, TREE};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Paths that are never shown, whoever asks: what lives there is the host's state, not a toolchain.
 const NEVER: [&str; 7] = ["/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"];
+
+/// The longest word of a command with its end. Source: execve(2), `MAX_ARG_STRLEN`, with pages of 4 KiB.
+const LONGEST_WORD: usize = 32 * 4096;
 
 /// Makes the setup of one command. `landlock_abi` is what the kernel has.
 pub(super) fn compile(
@@ -33,6 +38,14 @@ pub(super) fn compile(
     if command.argv.first().is_none_or(String::is_empty) || words.clone().any(|word| word.contains('\0')) {
         return Err(SandboxError::Command {
             reason: "it is empty or holds a NUL byte".to_owned(),
+        });
+    }
+    if words.clone().any(|word| word.len() >= LONGEST_WORD) {
+        return Err(SandboxError::Command {
+            reason: format!(
+                "a word is longer than the {} bytes that execve(2) takes",
+                LONGEST_WORD - 1
+            ),
         });
     }
     let (binds, mut links) = view(&policy.read)?;
@@ -84,7 +97,30 @@ fn view(grants: &[ReadGrant]) -> Result<View, SandboxError> {
             Ok(_) => binds.push(pin(&grant.path)?),
         }
     }
-    Ok((binds, links))
+    let shown = binds.iter().map(|bind: &Pinned| bind.path.as_path());
+    match listening_socket(shown, &fs::read("/proc/net/unix").unwrap_or_default()) {
+        Some((grant, socket)) => Err(refuse(&grant, format!("the socket `{}` lies in it", socket.display()))),
+        None => Ok((binds, links)),
+    }
+}
+
+/// The first socket below one of the paths, and that path. Connecting takes a name and the right to write to it, whatever
+/// the namespaces: neither a read-only mount nor a network namespace is in the way, and the process behind it is outside.
+///
+/// Source: unix(7), "Pathname socket permissions"; proc_pid_net(5), `unix`. The list has the names as they were bound, so
+/// one bound by a relative name, or later, is not found.
+fn listening_socket<'a>(mut grants: impl Iterator<Item = &'a Path>, list: &[u8]) -> Option<(PathBuf, PathBuf)> {
+    let sockets: Vec<&Path> = list
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let start = line.windows(2).position(|pair| pair == b" /")?;
+            Some(Path::new(OsStr::from_bytes(&line[start + 1..])))
+        })
+        .collect();
+    grants.find_map(|grant| {
+        let socket = sockets.iter().find(|socket| socket.starts_with(grant))?;
+        Some((grant.to_owned(), socket.to_path_buf()))
+    })
 }
 
 fn check_place(path: &Path) -> Result<(), SandboxError> {
@@ -93,9 +129,10 @@ fn check_place(path: &Path) -> Result<(), SandboxError> {
         return Err(refuse(path, "it is not an absolute, normal path".to_owned()));
     }
     let reserved = [TREE, HOME, ALIASES].iter().any(|own| path.starts_with(own));
-    // The shallow ones as such; everything below the directories of live state as well.
+    // The shallow ones as such; everything below the directories of live state as well, and below the one that the
+    // command's own temporary directory would hide.
     let never = NEVER.iter().any(|never| path == Path::new(never))
-        || ["/proc", "/sys", "/dev", "/run", "/var/run"]
+        || ["/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"]
             .iter()
             .any(|never| path.starts_with(never));
     if reserved || never {
@@ -164,4 +201,21 @@ pub fn find_program(policy: &Policy, program: &str) -> Option<PathBuf> {
         let metadata = fs::metadata(&path).ok()?;
         (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then_some(path)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_found_below_the_grant_that_shows_it() {
+        let list = b"Num RefCount Protocol Flags Type St Inode Path\n\
+            ffff: 00000002 00000000 00010000 0001 01 17 @/opt/abstract\n\
+            ffff: 00000003 00000000 00000000 0001 03 18\n\
+            ffff: 00000002 00000000 00010000 0001 01 19 /opt/tool s/socket\n";
+        let found = |grants: &[&str]| listening_socket(grants.iter().map(Path::new), list);
+        let (grant, socket) = found(&["/usr", "/opt"]).unwrap();
+        assert_eq!((grant, socket), ("/opt".into(), "/opt/tool s/socket".into()));
+        assert_eq!(found(&["/usr", "/opt/tool"]), None);
+    }
 }

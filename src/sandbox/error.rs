@@ -174,6 +174,7 @@ fn layer_remedy(step: &str, errno: Errno) -> String {
             "parts of the host's /proc are masked, as in a container: run it with an unmasked /proc, or outside"
         }
         (_, Errno::ENOSYS) => "this kernel lacks the call; run on Linux 5.12 or newer",
+        (_, Errno::ELOOP) => "part of the path is a symbolic link; name in the profile the path that it leads to",
         (_, Errno::ESTALE) => "something replaced the file while the sandbox was built; try again",
         (_, Errno::ENOSPC | Errno::ENOMEM) => "the host is short of memory; free some and try again",
         _ => "run `factory exec -- true` as the same user to see whether any sandbox can be built here",

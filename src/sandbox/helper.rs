@@ -11,6 +11,7 @@ use super::setup::{HOST_ID_FOR_ROOT, INSIDE_ID, LayerFailure, ReportLine, Setup}
 use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -51,6 +52,8 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 struct Running {
     id: u64,
     process: Cloned,
+    /// Never used again, only closed by our death: from it the sandbox knows that we live.
+    _life: OwnedFd,
     report: File,
     deadline: Instant,
     memory: u64,
@@ -99,6 +102,10 @@ pub(super) fn serve() -> ! {
         // Without the right to do so, root inside a container, there is nothing to be dropped that it could use.
         let _ = nix::unistd::setgroups(&[]);
     }
+    // Each run holds three descriptors here, and a message whose descriptors find no room would end everything.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     let mut helper = Helper {
         socket,
         running: Vec::new(),
@@ -141,9 +148,10 @@ impl Helper {
                 Err(_) => return,
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+            // Before the limits: one that has ended by itself was not ended by a limit.
+            self.collect(&ready[1..]);
             let now = Instant::now();
             self.running.iter_mut().for_each(|run| run.keep_limits(now));
-            self.collect(&ready[1..]);
             if ready[0] && self.receive().is_err() {
                 return;
             }
@@ -183,11 +191,12 @@ impl Helper {
     fn run(&mut self, id: u64, setup: &Setup, [stdout, stderr, report_to]: [OwnedFd; 3]) {
         let mut report_to = File::from(report_to);
         match self.start(setup, stdout, stderr, &report_to) {
-            Ok(process) => {
+            Ok((process, life)) => {
                 let now = Instant::now();
                 self.running.push(Running {
                     id,
                     process,
+                    _life: life,
                     report: report_to,
                     deadline: now + setup.limits.wall,
                     memory: setup.limits.memory.0,
@@ -208,7 +217,7 @@ impl Helper {
         stdout: OwnedFd,
         stderr: OwnedFd,
         report: &File,
-    ) -> Result<Cloned, LayerFailure> {
+    ) -> Result<(Cloned, OwnedFd), LayerFailure> {
         let refused = |step: &str| {
             let step = step.to_owned();
             move |errno: Errno| LayerFailure {
@@ -228,6 +237,12 @@ impl Helper {
         let report = report
             .try_clone()
             .map_err(|_| refused("copy the report channel")(Errno::EMFILE))?;
+        // The mapped id owns its streams, as it would own a terminal: otherwise `/dev/stdout` cannot be opened for a
+        // caller that is root, whose own id the pipes have.
+        for stream in [&stdout, &stderr] {
+            let (uid, gid) = (setup.host_uid.into(), setup.host_gid.into());
+            nix::unistd::fchown(stream, Some(uid), Some(gid)).map_err(refused("hand over an output stream"))?;
+        }
         let (mapped, map) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused("make a pipe"))?;
         match sys::clone3(NAMESPACES).map_err(refused("create namespaces"))? {
             Forked::Child => {
@@ -252,7 +267,7 @@ impl Helper {
                     return Err(failure);
                 }
                 let _ = nix::unistd::write(&map, b"1");
-                Ok(process)
+                Ok((process, map))
             }
         }
     }

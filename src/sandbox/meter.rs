@@ -39,26 +39,39 @@ fn descendants(root: i32) -> Vec<i32> {
     found
 }
 
-/// Resident pages. Source: proc_pid_statm(5).
+/// Resident pages, pages swapped out, and the page tables for both: memory that is only read of a large reservation costs
+/// nothing but page tables. Source: proc_pid_status(5).
 fn resident(pid: i32) -> Option<u64> {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(sum_of(&status, &["VmRSS:", "VmSwap:", "VmPTE:"]))
 }
 
-/// Resident pages, each divided by the number of processes that share it; the plain number where that cannot be read.
+/// The same, but pages divided by the number of processes that share them; the plain number where that cannot be read.
 /// Source: `Documentation/filesystems/proc.rst`, `smaps_rollup`.
 fn proportional(pid: i32) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
-    let kibibytes = rollup.as_deref().and_then(|text| {
-        text.lines().find_map(|line| {
-            line.strip_prefix("Pss:")?
-                .trim()
-                .strip_suffix(" kB")?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        })
-    });
-    kibibytes.map(|number| number * 1024).or_else(|| resident(pid))
+    let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+        return resident(pid);
+    };
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    Some(sum_of(&rollup, &["Pss:", "SwapPss:"]) + sum_of(&status, &["VmPTE:"]))
+}
+
+/// Adds up, in bytes, the lines that start with one of the names; the kernel gives each in kibibytes.
+fn sum_of(text: &str, names: &[&str]) -> u64 {
+    let kibibytes = |line: &str| {
+        let value = names.iter().find_map(|name| line.strip_prefix(name))?;
+        value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    };
+    text.lines().filter_map(kibibytes).sum::<u64>() * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_named_lines_count() {
+        let text = "Rss:   100 kB\nPss:\t   3 kB\nPss_Anon:  50 kB\nSwapPss:  4 kB\nbroken\nPss: x kB\n";
+        assert_eq!(sum_of(text, &["Pss:", "SwapPss:"]), 7 * 1024);
+    }
 }

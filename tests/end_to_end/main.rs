@@ -6,3 +6,4 @@ mod conformance;
 mod git;
 mod providers;
 mod sandbox;
+mod sandbox_hostile;

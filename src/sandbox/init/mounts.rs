@@ -13,6 +13,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::fs;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -63,22 +64,26 @@ pub(super) fn open_sources(setup: &Setup) -> Result<Sources, LayerFailure> {
     })
 }
 
-/// Sets the number of user namespaces that may be made inside to zero.
+/// Lowers the counts that the kernel keeps for a user namespace: no further one inside, and a share of the caller's
+/// inotify instances, which for an ordinary caller are counted together with the caller's own programs.
 ///
-/// The file is that of the namespace of whoever opens it. Where `/proc/sys` cannot be written, as in many containers,
-/// the filter alone refuses; the receipt's acts tell.
-pub(super) fn forbid_user_namespaces() -> Result<(), LayerFailure> {
-    match fs::write("/proc/sys/user/max_user_namespaces", "0") {
-        Err(error)
-            if !matches!(
-                error.raw_os_error(),
-                Some(libc::EROFS | libc::EACCES | libc::EPERM | libc::ENOENT)
-            ) =>
-        {
-            Err(error).step("forbid user namespaces inside")
+/// The files are those of the namespace of whoever opens them. Where `/proc/sys` cannot be written, as in many
+/// containers, the filter alone refuses namespaces; the receipt's acts tell. Source: namespaces(7), `/proc/sys/user`.
+pub(super) fn lower_counts() -> Result<(), LayerFailure> {
+    for (name, most) in [("max_user_namespaces", "0"), ("max_inotify_instances", "32")] {
+        match fs::write(format!("/proc/sys/user/{name}"), most) {
+            Err(error)
+                if !matches!(
+                    error.raw_os_error(),
+                    Some(libc::EROFS | libc::EACCES | libc::EPERM | libc::ENOENT)
+                ) =>
+            {
+                return Err(error).step(format!("set {name} inside"));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Builds the new root and moves into it. Answers how the tree was provided.
@@ -141,17 +146,47 @@ impl Root {
         self.at.join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
+    /// Makes a directory and those above it, of which none may be a symbolic link.
+    ///
+    /// A host directory that is shown already may hold links, and until the root is entered an absolute one leads to the
+    /// host's files: what is made, written or mounted behind it would be outside.
     fn directory(&self, inside: &Path) -> Result<PathBuf, LayerFailure> {
-        let place = self.place(inside);
-        fs::create_dir_all(&place).step(format!("make `{}`", inside.display()))?;
+        let step = || format!("make `{}`", inside.display());
+        let mut place = self.at.clone();
+        for part in inside.strip_prefix("/").unwrap_or(inside) {
+            place.push(part);
+            match fs::create_dir(&place) {
+                Ok(()) => {}
+                Err(error) => match fs::symlink_metadata(&place) {
+                    Ok(metadata) if metadata.is_dir() => {}
+                    Ok(metadata) if metadata.is_symlink() => return Err(Errno::ELOOP).step(step()),
+                    Ok(_) => return Err(Errno::ENOTDIR).step(step()),
+                    Err(_) => return Err(error).step(step()),
+                },
+            }
+        }
         Ok(place)
     }
 
     fn file(&self, inside: &Path, content: &str) -> Result<PathBuf, LayerFailure> {
         self.directory(inside.parent().unwrap_or(Path::new("/")))?;
         let place = self.place(inside);
-        fs::write(&place, content).step(format!("write `{}`", inside.display()))?;
+        // Never one that is there already: it would be a host's file, which a host directory brought along.
+        let mut file = fs::File::create_new(&place).step(format!("write `{}`", inside.display()))?;
+        file.write_all(content.as_bytes())
+            .step(format!("write `{}`", inside.display()))?;
         Ok(place)
+    }
+
+    /// The place for the bind of a file: a new empty one, or the one that a host directory shown before holds there.
+    fn mount_point(&self, inside: &Path) -> Result<PathBuf, LayerFailure> {
+        self.directory(inside.parent().unwrap_or(Path::new("/")))?;
+        let place = self.place(inside);
+        match fs::symlink_metadata(&place) {
+            Ok(metadata) if metadata.is_file() => Ok(place),
+            Ok(_) => Err(Errno::ELOOP).step(format!("show `{}`", inside.display())),
+            Err(_) => self.file(inside, ""),
+        }
     }
 
     fn link(&self, inside: &Path, text: &Path) -> Result<(), LayerFailure> {
@@ -170,7 +205,7 @@ impl Root {
         let place = if directory {
             self.directory(inside)?
         } else {
-            self.file(inside, "")?
+            self.mount_point(inside)?
         };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -343,22 +378,86 @@ fn copy_tree(layer: BorrowedFd<'_>, to: &Path) -> Result<(), LayerFailure> {
     Ok(())
 }
 
+/// Copies one entry over what a lower layer left there, which it replaces as in an overlay: directories alone merge.
 fn copy_entry(source: &Path, target: &Path, pending: &mut Vec<(PathBuf, PathBuf)>) -> std::io::Result<()> {
     let metadata = fs::symlink_metadata(source)?;
     let there = fs::symlink_metadata(target).ok();
     if metadata.is_dir() {
-        if there.is_none() {
+        // A link that a lower layer has here must not be written through: it leads out of the copy.
+        if there.as_ref().is_some_and(|there| !there.is_dir()) {
+            fs::remove_file(target)?;
+        }
+        if !there.is_some_and(|there| there.is_dir()) {
             fs::create_dir(target)?;
         }
         pending.push((source.to_owned(), target.to_owned()));
         return Ok(());
     }
-    if there.is_some() {
-        fs::remove_file(target)?;
+    match there {
+        Some(there) if there.is_dir() => fs::remove_dir_all(target)?,
+        Some(_) => fs::remove_file(target)?,
+        None => {}
     }
     if metadata.is_symlink() {
         return symlink(fs::read_link(source)?, target);
     }
+    // Pipes, sockets and devices are in no tree that was exported; reading from one could block or never end.
+    if !metadata.is_file() {
+        return Ok(());
+    }
     fs::copy(source, target)?;
     fs::set_permissions(target, fs::Permissions::from_mode(metadata.mode() & 0o755))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(layers: &[&Path], to: &Path) {
+        for layer in layers.iter().rev() {
+            copy_tree(fs::File::open(layer).unwrap().as_fd(), to).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_copy_does_not_write_through_links_of_a_lower_layer() {
+        let directory = tempfile::tempdir().unwrap();
+        let [outside, low, up, copy] = ["outside", "low", "up", "copy"].map(|name| {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        });
+        fs::write(outside.join("file"), "precious").unwrap();
+        symlink(&outside, low.join("d")).unwrap();
+        symlink(outside.join("file"), low.join("f")).unwrap();
+        fs::create_dir(low.join("was-directory")).unwrap();
+        fs::write(low.join("was-directory/inner"), "").unwrap();
+        fs::create_dir(up.join("d")).unwrap();
+        for (name, content) in [("d/file", "new"), ("f", "new"), ("was-directory", "new")] {
+            fs::write(up.join(name), content).unwrap();
+        }
+        copied(&[&up, &low], &copy);
+        assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "precious");
+        for name in ["d/file", "f", "was-directory"] {
+            assert_eq!(fs::read_to_string(copy.join(name)).unwrap(), "new", "{name}");
+        }
+        assert!(copy.join("d").symlink_metadata().unwrap().is_dir());
+    }
+
+    #[test]
+    fn a_copy_leaves_out_what_could_block_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (layer, copy) = (directory.path().join("layer"), directory.path().join("copy"));
+        fs::create_dir(&layer).unwrap();
+        fs::create_dir(&copy).unwrap();
+        nix::unistd::mkfifo(&layer.join("fifo"), Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(layer.join("socket")).unwrap();
+        fs::write(layer.join("file"), "").unwrap();
+        copied(&[&layer], &copy);
+        let names: Vec<_> = fs::read_dir(&copy)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["file"]);
+    }
 }

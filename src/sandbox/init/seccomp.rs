@@ -177,18 +177,47 @@ fn argument_filter() -> Result<BpfProgram, seccompiler::BackendError> {
         family.push(test(0, Width::Dword, Op::Ne, known as u64)?);
     }
     forbid(libc::SYS_socket, family)?;
-    // The second is what linux/net.h calls SOCK_PACKET, obsolete and as raw as the first.
-    for kind in [libc::SOCK_RAW, 10] {
+    // A pair exists in one family only, but the kernel makes both sockets, and loads the family, before it says so.
+    forbid(
+        libc::SYS_socketpair,
+        vec![test(0, Width::Dword, Op::Ne, libc::AF_UNIX as u64)?],
+    )?;
+    // Kinds: all but streams, datagrams and, below, the packets that AF_UNIX has. The low four bits are the kind.
+    // Source: socket(2); `SOCK_TYPE_MASK`, `linux/net.h`.
+    for kind in (0..16).filter(|kind| ![libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET].contains(kind)) {
         forbid(
             libc::SYS_socket,
             vec![test(1, Width::Dword, Op::MaskedEq(0xf), kind as u64)?],
         )?;
     }
-    // Multipath TCP is not covered by Landlock's port rules.
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let family = || test(0, Width::Dword, Op::Eq, family as u64);
+        forbid(
+            libc::SYS_socket,
+            vec![
+                family()?,
+                test(1, Width::Dword, Op::MaskedEq(0xf), libc::SOCK_SEQPACKET as u64)?,
+            ],
+        )?;
+        // Protocols: the default one, TCP and UDP. Another, such as SCTP, is a module that the kernel loads on demand, and
+        // multipath TCP is not covered by Landlock's port rules.
+        let mut protocol = vec![family()?];
+        for known in [libc::IPPROTO_IP, libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
+            protocol.push(test(2, Width::Dword, Op::Ne, known as u64)?);
+        }
+        forbid(libc::SYS_socket, protocol)?;
+    }
+    // The first process has the command's user id, which is all that the kernel asks for to change its limits: a time
+    // limit in the past would end it, and with it the report.
+    forbid(libc::SYS_prlimit64, vec![test(0, Width::Dword, Op::Eq, 1)?])?;
+    // A core limit of zero, unlike the one that is set, has the host's core-dump program started.
+    // Source: core(5), "Piping core dumps to a program".
+    let core = u64::from(libc::RLIMIT_CORE);
     forbid(
-        libc::SYS_socket,
-        vec![test(2, Width::Dword, Op::Eq, libc::IPPROTO_MPTCP as u64)?],
+        libc::SYS_prlimit64,
+        vec![test(1, Width::Dword, Op::Eq, core)?, test(2, Width::Qword, Op::Ne, 0)?],
     )?;
+    forbid(libc::SYS_setrlimit, vec![test(0, Width::Dword, Op::Eq, core)?])?;
     // Personas: the plain one and the question which one it is. Others switch off address randomisation or memory
     // protection.
     let plain = [0, u64::from(u32::MAX)];
