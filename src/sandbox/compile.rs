@@ -11,7 +11,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Paths that are never shown, whoever asks: what lives there is the host's state, not a toolchain.
-const NEVER: [&str; 7] = ["/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"];
+const NEVER: [&str; 10] = [
+    "/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp", "/home", "/root", "/var",
+];
 
 /// The longest word of a command with its end. Source: execve(2), `MAX_ARG_STRLEN`, with pages of 4 KiB.
 const LONGEST_WORD: usize = 32 * 4096;

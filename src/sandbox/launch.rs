@@ -314,8 +314,9 @@ fn outcome(
     // The first process vanished without a word and without the helper having killed it.
     let ending = ending.ok_or(SandboxError::HelperGone)?;
     Ok(match (ending.signal, ending.code) {
-        // The kernel sends this signal for the limit only, and the time used tells it from one that was sent by hand.
-        (Some(libc::SIGXCPU), _) if u128::from(ending.cpu_ms) + 50 >= setup.limits.cpu.as_millis() => {
+        // The first at the limit, the second a moment later if it caught that one. The time used tells them from signals
+        // that were sent by hand.
+        (Some(libc::SIGXCPU | libc::SIGKILL), _) if u128::from(ending.cpu_ms) + 50 >= setup.limits.cpu.as_millis() => {
             Outcome::Limit { limit: LimitKind::Cpu }
         }
         (Some(signal), _) => Outcome::Signal { signal },

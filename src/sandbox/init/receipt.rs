@@ -37,7 +37,10 @@ pub(super) fn take(setup: &Setup, tree: &str) -> Result<Enforced, LayerFailure> 
         mounts: mounts.iter().filter(|byte| **byte == b'\n').count() as u32,
         tree: tree.to_owned(),
     };
-    let whole = enforced.no_new_privs && enforced.seccomp_mode == 2 && enforced.capabilities == 0;
+    let whole = enforced.no_new_privs
+        && enforced.seccomp_mode == 2
+        && enforced.capabilities == 0
+        && (setup.landlock_abi == 0 || landlock_refuses());
     if whole {
         Ok(enforced)
     } else {
@@ -51,4 +54,10 @@ fn namespaces() -> Result<BTreeMap<String, String>, LayerFailure> {
         Ok(((*name).to_owned(), link.to_string_lossy().into_owned()))
     };
     NAMESPACES.iter().map(identity).collect()
+}
+
+/// Whether a directory for which there is no rule cannot be listed. The modes of the root would allow it, so a refusal is
+/// Landlock's; the kernel offers no other way to ask whether a process is restricted.
+fn landlock_refuses() -> bool {
+    fs::read_dir("/").is_err_and(|error| error.raw_os_error() == Some(libc::EACCES))
 }
