@@ -3,5 +3,6 @@
 
 mod arrows;
 mod conformance;
+mod interrupt;
 mod providers;
 mod sandbox;
