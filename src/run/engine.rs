@@ -59,6 +59,8 @@ pub(super) struct Run<'a> {
     pub(super) attempts: Vec<AttemptSummary>,
     /// Why the attempt before was refused.
     pub(super) previous: Option<FailureBrief>,
+    /// Where the latest fault struck.
+    stage: Option<Stage>,
     /// The latest failure, which is why the run ends when it does.
     pub(super) last: Option<Failure>,
     pub(super) rungs: Vec<Rung>,
@@ -107,6 +109,7 @@ impl<'a> Run<'a> {
             hand: Hand::Empty,
             attempts: Vec::new(),
             previous: None,
+            stage: None,
             last: None,
             rungs: rungs(RungState::NotReached, RungState::NotReached, RungState::NotReached),
             usage: UsageSummary::default(),
@@ -168,17 +171,15 @@ impl<'a> Run<'a> {
     async fn drive(mut self) -> Result<Summary, Failure> {
         let mut state = State::Preflight;
         loop {
-            let done = match self.cancel.arrived() {
-                Some(signal) => Err(Fault::exception(interrupted(signal))),
-                None => match state {
-                    State::Preflight => self.preflight().await,
-                    State::Asking(course, patience) => self.ask(course.attempt, patience).await,
-                    State::Waiting(_, _, delay) => self.wait(delay).await,
-                    State::Building(course) => self.build(course.attempt),
-                    State::Verifying(course) => self.judge(course.attempt).await,
-                    State::Promoting(course) => self.promote(course.attempt),
-                    State::Closed(end) => return self.close(end),
-                },
+            let done = match (state, self.cancel.arrived()) {
+                (State::Closed(end), _) => return self.close(end),
+                (_, Some(signal)) => Err(Fault::exception(interrupted(signal))),
+                (State::Preflight, None) => self.preflight().await,
+                (State::Asking(course, patience), None) => self.ask(course.attempt, patience).await,
+                (State::Waiting(_, _, delay), None) => self.wait(delay).await,
+                (State::Building(course), None) => self.build(course.attempt),
+                (State::Verifying(course), None) => self.judge(course.attempt).await,
+                (State::Promoting(course), None) => self.promote(course.attempt),
             };
             let event = done.unwrap_or_else(|fault| self.fail(fault));
             state = next(&self.setup.rules, state, event);
@@ -192,6 +193,7 @@ impl<'a> Run<'a> {
             Err(worse) => worse,
         };
         let event = Event::Failed(fault.failure.class, fault.fingerprint);
+        self.stage = Some(fault.stage);
         self.last = Some(*fault.failure);
         event
     }
@@ -246,6 +248,7 @@ impl<'a> Run<'a> {
             order_id: self.setup.order.id.clone(),
             title: self.setup.order.title.clone(),
             verdict: class.map_or(VerdictName::PassUnproven, VerdictName::of),
+            stage: class.and(self.stage).or(class.map(|_| Stage::Exception)),
             class,
             exit_code: (self.setup.exit_code)(problem.as_ref()),
             base: self.snapshot.commit(),

@@ -55,7 +55,12 @@ impl Fault {
             propose::Stage::Stale => Stage::StaleContext,
             propose::Stage::Unwritable => Stage::WriteFailed,
         };
-        Fault::new(stage, Failure::new(problem, Situation::Plain))
+        let mut fault = Fault::new(stage, Failure::new(problem, Situation::Plain));
+        // The problem's own advice is for the model, which is told; the operator cannot mend an answer.
+        fault.failure.hint = Some(
+            "look at the answer in the artifacts; a more capable model or a smaller order may do better".to_owned(),
+        );
+        fault
     }
 
     /// A candidate that fell at a gate; `class` says whether it was judged or ran into a limit.

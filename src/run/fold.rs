@@ -174,6 +174,7 @@ mod tests {
             order_id: "WO-01".to_owned(),
             title: "A title".to_owned(),
             verdict: VerdictName::Fail,
+            stage: Some(Stage::VerifyFailed),
             class: Some(FailureClass::Rejected),
             exit_code: 1,
             base: ObjectId::from_bytes([7; 20]),

@@ -72,6 +72,8 @@ pub struct Summary {
     pub title: String,
     /// How it ended.
     pub verdict: VerdictName,
+    /// Where it ended, unless it passed; `preflight` when no model was asked.
+    pub stage: Option<Stage>,
     /// Whose turn it is, unless it passed.
     pub class: Option<FailureClass>,
     /// The exit code of the command that ran it.

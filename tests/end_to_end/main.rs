@@ -4,6 +4,7 @@
 mod arrows;
 mod conformance;
 mod git;
+mod interrupt;
 mod providers;
 mod sandbox;
 mod sandbox_hostile;
