@@ -118,7 +118,7 @@ fn a_socket_in_the_tree_or_in_a_granted_directory_cannot_be_reached() {
         };
         // Refused as a whole, or the command runs and does not get through.
         let command = factory::sandbox::Command::new(["/src/probe", "unix", &inside]);
-        if let Ok(report) = ground.block_on(ground.sandbox.run(&policy, &ground.tree(), &command, None)) {
+        if let Ok(report) = ground.try_run(&policy, &command) {
             let act = crate::support::Act::from(&report);
             assert!(!act.succeeded(), "{directory}: {act:?}");
         }

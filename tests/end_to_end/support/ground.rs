@@ -1,6 +1,8 @@
 //! A scratch directory with a tree and the probe in it, and a sandbox to run it in.
 
-use factory::sandbox::{Captured, Command, Operator, Outcome, Policy, Report, Sandbox, Tree, load_profile};
+use factory::sandbox::{
+    Captured, Command, Operator, Outcome, Policy, Report, Sandbox, SandboxError, Tree, load_profile,
+};
 use factory::types::Bytes;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -130,10 +132,14 @@ impl Ground {
         self.runtime.block_on(future)
     }
 
+    /// Runs a command inside, or is refused.
+    pub(crate) fn try_run(&self, policy: &Policy, command: &Command) -> Result<Report, SandboxError> {
+        self.block_on(self.sandbox.run(policy, &self.tree(), command, None))
+    }
+
     /// Runs a command inside.
     pub(crate) fn run(&self, policy: &Policy, command: &Command) -> Report {
-        self.block_on(self.sandbox.run(policy, &self.tree(), command, None))
-            .unwrap()
+        self.try_run(policy, command).unwrap()
     }
 
     /// Runs a shell script inside.
