@@ -10,6 +10,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -86,22 +87,23 @@ impl Image {
 
     /// In the new process: becomes the command, or says why not and ends.
     fn replace_process(&self, null: &OwnedFd, refusal: OwnedFd) -> ! {
-        let errno = self.exec(null, &refusal).unwrap_or_else(|errno| errno);
+        // In place of the report channel, which the command must not have.
+        if sys::dup_onto(refusal.as_fd(), super::REPORT_FD).is_err() {
+            sys::exit_now(127);
+        }
+        let Err(errno) = self.exec(null);
         // If this fails too, the pipe closes empty and the exit code is the whole story.
+        let refusal = sys::take_received(super::REPORT_FD);
         let _ = nix::unistd::write(refusal.as_fd(), &(errno as i32).to_ne_bytes());
         sys::exit_now(127)
     }
 
-    fn exec(&self, null: &OwnedFd, refusal: &OwnedFd) -> Result<Errno, Errno> {
+    /// Leaves nothing open but the standard streams and the refusal pipe under the number of the report channel.
+    fn exec(&self, null: &OwnedFd) -> Result<Infallible, Errno> {
         sys::dup_onto(null.as_fd(), 0)?;
-        // The report channel and all else but the refusal pipe, which moves to the lowest number behind it.
-        sys::dup_onto(refusal.as_fd(), super::REPORT_FD)?;
         sys::close_range(super::REPORT_FD + 1)?;
         sys::set_close_on_exec(super::REPORT_FD)?;
-        Ok(match nix::unistd::execve(&self.program, &self.argv, &self.env) {
-            Err(errno) => errno,
-            Ok(never) => match never {},
-        })
+        nix::unistd::execve(&self.program, &self.argv, &self.env)
     }
 }
 
