@@ -47,6 +47,8 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 struct Running {
     id: u64,
     process: Cloned,
+    /// Closes when the helper dies, by which a sandbox that is still being built knows.
+    _lifeline: OwnedFd,
     report: File,
     deadline: Instant,
     memory: u64,
@@ -177,11 +179,12 @@ impl Helper {
         let setup = read_setup(setup)?;
         let mut report_to = File::from(report_to);
         match self.start(&setup, stdout, stderr, &report_to) {
-            Ok(process) => {
+            Ok((process, lifeline)) => {
                 let now = Instant::now();
                 self.running.push(Running {
                     id,
                     process,
+                    _lifeline: lifeline,
                     report: report_to,
                     deadline: now + setup.limits.wall,
                     memory: setup.limits.memory.0,
@@ -203,7 +206,7 @@ impl Helper {
         stdout: OwnedFd,
         stderr: OwnedFd,
         report: &File,
-    ) -> Result<Cloned, LayerFailure> {
+    ) -> Result<(Cloned, OwnedFd), LayerFailure> {
         let refused = |step: &str| {
             let step = step.to_owned();
             move |errno: Errno| LayerFailure {
@@ -247,7 +250,7 @@ impl Helper {
                     return Err(failure);
                 }
                 let _ = nix::unistd::write(&map, b"1");
-                Ok(process)
+                Ok((process, map))
             }
         }
     }

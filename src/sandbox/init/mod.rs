@@ -15,6 +15,7 @@ pub(super) mod seccomp;
 use super::setup::{INSIDE_ID, LayerFailure, ReportLine, Setup};
 use super::sys;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 use std::fs::File;
@@ -29,12 +30,15 @@ pub(super) struct Channels {
     pub(super) stderr: OwnedFd,
     /// Where report lines go; the command never has it.
     pub(super) report: OwnedFd,
-    /// One byte arrives when the helper has written the id maps.
+    /// One byte arrives when the helper has written the id maps, and end of file when it dies.
     pub(super) mapped: OwnedFd,
 }
 
 /// Number of the report channel in `init`: the first behind the standard streams.
 const REPORT_FD: i32 = 3;
+
+/// Number of the pipe from the helper, until the identity is taken.
+const LIFELINE_FD: i32 = 4;
 
 /// Names the step for which the kernel refused.
 trait Step<T> {
@@ -70,12 +74,12 @@ impl<T> Step<T> for std::io::Result<T> {
 
 /// Runs as process 1 of the new namespaces and never returns.
 pub(super) fn run(setup: &Setup, filters: &seccomp::Filters, channels: Channels) -> ! {
-    let mut report = match prepare(channels) {
-        Ok(report) => report,
+    let (mut report, lifeline) = match prepare(channels) {
+        Ok(kept) => kept,
         // Without a report channel there is nobody to tell; the helper reports that the process is gone.
         Err(_) => sys::exit_now(1),
     };
-    let line = match enter(setup, filters, &mut report) {
+    let line = match enter(setup, filters, lifeline, &mut report) {
         Ok(ending) => ending,
         Err(failure) => ReportLine::Layer(failure),
     };
@@ -84,7 +88,7 @@ pub(super) fn run(setup: &Setup, filters: &seccomp::Filters, channels: Channels)
 }
 
 /// Cuts what a process inherits: the parent's life, the session, signals, the umask, descriptors.
-fn prepare(channels: Channels) -> Result<File, LayerFailure> {
+fn prepare(channels: Channels) -> Result<(File, OwnedFd), LayerFailure> {
     sys::set_parent_death_signal(Signal::SIGKILL).step("follow the helper into death")?;
     let Channels {
         stdout,
@@ -95,7 +99,6 @@ fn prepare(channels: Channels) -> Result<File, LayerFailure> {
     let mut mapped = File::from(mapped);
     // End of file instead of a byte: the helper died before it could map us.
     mapped.read_exact(&mut [0]).step("wait for the id maps")?;
-    drop(mapped);
     nix::unistd::setsid().step("start a session without a terminal")?;
     sys::reset_signals();
     // The usual mask, whatever the caller's was: files in the tree have the modes that git would give them.
@@ -106,21 +109,28 @@ fn prepare(channels: Channels) -> Result<File, LayerFailure> {
         drop(fd);
         moved
     };
-    let moved = [high(stdout)?, high(stderr)?, high(report)?];
-    for (fd, number) in moved.iter().zip([1, 2, REPORT_FD]) {
+    let moved = [high(stdout)?, high(stderr)?, high(report)?, high(mapped.into())?];
+    for (fd, number) in moved.iter().zip([1, 2, REPORT_FD, LIFELINE_FD]) {
         sys::dup_onto(fd.as_fd(), number).step("attach a channel")?;
     }
     drop(moved);
-    sys::close_range(REPORT_FD + 1).step("close inherited descriptors")?;
-    Ok(File::from(sys::take_received(REPORT_FD)))
+    sys::close_range(LIFELINE_FD + 1).step("close inherited descriptors")?;
+    let report = File::from(sys::take_received(REPORT_FD));
+    Ok((report, sys::take_received(LIFELINE_FD)))
 }
 
 /// Applies the layers, starts the command and waits for it. The order is the program.
-fn enter(setup: &Setup, filters: &seccomp::Filters, report: &mut File) -> Result<ReportLine, LayerFailure> {
+fn enter(
+    setup: &Setup,
+    filters: &seccomp::Filters,
+    lifeline: OwnedFd,
+    report: &mut File,
+) -> Result<ReportLine, LayerFailure> {
     // Still with the caller's own host id, which can reach the caller's directories.
     let sources = mounts::open_sources(setup)?;
     // From here on with the mapped id: whatever is created below belongs to it, also when the caller is root.
     take_identity()?;
+    follow_into_death(lifeline)?;
     mounts::forbid_user_namespaces()?;
     let tree = mounts::build_root(setup, sources)?;
     nix::unistd::sethostname("factory").step("set the host name")?;
@@ -148,6 +158,20 @@ fn take_identity() -> Result<(), LayerFailure> {
     let (gid, uid) = (Gid::from_raw(INSIDE_ID), Uid::from_raw(INSIDE_ID));
     nix::unistd::setresgid(gid, gid, gid).step("take the mapped group id")?;
     nix::unistd::setresuid(uid, uid, uid).step("take the mapped user id")
+}
+
+/// Asks again to die with the helper: taking another identity has cancelled the first request. Source:
+/// PR_SET_PDEATHSIG(2const).
+///
+/// A helper that died in between sends no signal any more, but its end of the pipe is closed. What comes later changes no
+/// id, and dropping capabilities cancels nothing.
+fn follow_into_death(lifeline: OwnedFd) -> Result<(), LayerFailure> {
+    sys::set_parent_death_signal(Signal::SIGKILL).step("follow the helper into death")?;
+    let mut ends = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut ends, PollTimeout::ZERO).step("see that the helper is alive")? {
+        0 => Ok(()),
+        _ => Err(Errno::EPIPE).step("outlive the helper"),
+    }
 }
 
 fn send(report: &mut File, line: &ReportLine) -> std::io::Result<()> {
