@@ -165,6 +165,11 @@ fn processor_time_has_a_limit_of_its_own() {
     policy.limits.cpu = Duration::from_secs(1);
     assert!(ground.outside(&["spin", "2"]).succeeded());
     let report = ground.report(&policy, &["spin", "20"]);
-    assert_eq!(report.outcome, Outcome::Limit { limit: LimitKind::Cpu });
+    assert_eq!(
+        report.outcome,
+        Outcome::Limit { limit: LimitKind::Cpu },
+        "{:?}",
+        report.metering
+    );
     assert!(report.metering.wall_ms < 15_000, "{:?}", report.metering);
 }
