@@ -312,8 +312,7 @@ fn a_program_that_is_not_there_is_no_exit_code() {
     };
     assert_eq!(outcome(&["no-such-program", "x"]), Outcome::Setup { failure: missing });
     ground.file("tree/text", "not a program");
-    ground.file("tree/odd", "#!/no/such/interpreter\n");
-    fs::set_permissions(ground.path("tree/odd"), fs::Permissions::from_mode(0o755)).unwrap();
+    ground.program("tree/odd", b"#!/no/such/interpreter\n");
     for (program, wanted) in [
         ("./absent", "No such file"),
         ("./text", "ermission denied"),
@@ -436,8 +435,7 @@ fn each_command_starts_from_the_untouched_tree() {
 #[test]
 fn links_and_modes_of_the_tree_are_as_they_are_in_the_directory() {
     let ground = Ground::new();
-    ground.file("tree/tool", "#!/bin/sh\necho ran\n");
-    fs::set_permissions(ground.path("tree/tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    ground.program("tree/tool", b"#!/bin/sh\necho ran\n");
     ground.file("tree/data", "plain");
     fs::set_permissions(ground.path("tree/data"), fs::Permissions::from_mode(0o644)).unwrap();
     symlink("tool", ground.path("tree/link")).unwrap();

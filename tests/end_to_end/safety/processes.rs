@@ -55,8 +55,11 @@ fn a_set_user_id_program_gains_nothing() {
     let act = ground.inside(&policy(), &["setuid-program", program]);
     assert_eq!((act.errno(), act.count()), (Some("EPERM"), 1000), "{act:?}");
     // A copy that root left in the tree with the bit set.
-    let (copy, inside) = (ground.path("tree/owned"), "/src/owned");
-    fs::copy(program, &copy).unwrap();
+    let inside = "/src/owned";
+    let copy = ground.program("tree/owned", &fs::read(program).unwrap());
+    if is_root() {
+        std::os::unix::fs::chown(&copy, Some(0), Some(0)).unwrap();
+    }
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
     if is_root() {
         let copy = copy.display().to_string();

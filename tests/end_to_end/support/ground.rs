@@ -5,6 +5,7 @@ use factory::sandbox::{
 };
 use factory::types::Bytes;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -91,8 +92,7 @@ impl Ground {
         };
         fs::create_dir(ground.path("tree")).unwrap();
         ground.give("tree");
-        ground.file("tree/probe", probe());
-        fs::set_permissions(ground.path("tree/probe"), fs::Permissions::from_mode(0o755)).unwrap();
+        ground.program("tree/probe", probe());
         ground
     }
 
@@ -111,6 +111,24 @@ impl Ground {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
+        self.give(name);
+        path
+    }
+
+    /// An executable file in the scratch directory.
+    ///
+    /// Another process writes it: a descriptor of ours could be inherited by what a test beside this one is starting, and
+    /// a file that is open for writing cannot be executed (`ETXTBSY`).
+    pub(crate) fn program(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        let mut writer = std::process::Command::new("sh")
+            .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+            .arg(&path)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        writer.stdin.take().unwrap().write_all(content).unwrap();
+        assert!(writer.wait().unwrap().success());
         self.give(name);
         path
     }
