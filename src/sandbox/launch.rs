@@ -315,8 +315,10 @@ fn outcome(
     let ending = ending.ok_or(SandboxError::HelperGone)?;
     Ok(match (ending.signal, ending.code) {
         // The first at the limit, the second a moment later if it caught that one. The time used tells them from signals
-        // that were sent by hand.
-        (Some(libc::SIGXCPU | libc::SIGKILL), _) if u128::from(ending.cpu_ms) + 50 >= setup.limits.cpu.as_millis() => {
+        // that were sent by hand; with a margin, because the limit counts by ticks and the usage does not.
+        (Some(libc::SIGXCPU | libc::SIGKILL), _)
+            if u128::from(ending.cpu_ms) * 4 >= setup.limits.cpu.as_millis() * 3 =>
+        {
             Outcome::Limit { limit: LimitKind::Cpu }
         }
         (Some(signal), _) => Outcome::Signal { signal },

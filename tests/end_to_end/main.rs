@@ -6,5 +6,7 @@ mod conformance;
 mod git;
 mod interrupt;
 mod providers;
+mod safety;
 mod sandbox;
 mod sandbox_hostile;
+mod support;
