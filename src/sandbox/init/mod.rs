@@ -114,10 +114,6 @@ fn prepare(channels: Channels) -> Result<(File, File), LayerFailure> {
         sys::dup_onto(fd.as_fd(), number).step("attach a channel")?;
     }
     drop(moved);
-    // Instead of the helper's socket: whoever reads gets the end at once.
-    let null = File::open("/dev/null").step("open /dev/null")?;
-    sys::dup_onto(null.as_fd(), 0).step("attach standard input")?;
-    drop(null);
     sys::close_range(HELPER_FD + 1).step("close inherited descriptors")?;
     let [report, helper] = [REPORT_FD, HELPER_FD].map(|number| File::from(sys::take_received(number)));
     Ok((report, helper))
@@ -138,6 +134,10 @@ fn enter(
     drop(helper);
     mounts::lower_counts()?;
     let tree = mounts::build_root(setup, sources)?;
+    // In place of the helper's socket, and from the new root: whoever reads gets the end at once.
+    let null = File::open("/dev/null").step("open /dev/null")?;
+    sys::dup_onto(null.as_fd(), 0).step("attach standard input")?;
+    drop(null);
     nix::unistd::sethostname("factory").step("set the host name")?;
     if setup.network == super::policy::Network::Loopback {
         sys::loopback_up().step("bring the private loopback up")?;
