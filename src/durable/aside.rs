@@ -1,8 +1,9 @@
 //! A file that is written beside the name it will get.
 
-use super::{DurableError, parent, sync_dir, write_and_sync};
+use super::{DurableError, parent, sync_dir};
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -45,14 +46,14 @@ impl Aside {
         self.file.path()
     }
 
-    /// Writes the bytes and syncs them, and sets exactly the permission bits `mode`.
+    /// Writes the bytes and sets exactly the permission bits `mode`. They are synced when the file gets its name.
     ///
     /// # Errors
     /// `Host` when the file system refuses.
     pub fn write(&mut self, bytes: &[u8], mode: u32) -> Result<(), DurableError> {
         let file = self.file.as_file_mut();
         file.set_permissions(Permissions::from_mode(mode))
-            .and_then(|()| write_and_sync(file, bytes))
+            .and_then(|()| file.write_all(bytes))
             .map_err(|error| DurableError::io("write beside", &self.target, error))
     }
 

@@ -154,32 +154,25 @@ impl Repository {
             .map_err(|source| write("a signature", source))
     }
 
-    /// Syncs written objects, and the directories that lead to them, to disk.
+    /// Syncs written objects, and the directories that lead to them, to disk: first all files, then all directories.
     ///
-    /// libgit2 syncs what it writes here, but an object that existed already is not written again, and may be from a
-    /// program that does not sync. An object that is not loose is in a pack, and git syncs packs. Source: git-config(1),
-    /// `core.fsync`.
+    /// libgit2 is not asked to: an object that existed already is not written again, and may be from a program that does
+    /// not sync. An object that is not loose is in a pack, and git syncs packs. Source: git-config(1), `core.fsync`.
     pub(crate) fn sync_objects(&self, written: &Written) -> Result<(), WorkspaceError> {
-        let fail = |path: &Path, source| super::files::io_error("sync", path, source);
         let mut stores = Vec::new();
         object_stores(&self.common_dir().join("objects"), 0, &mut stores);
-        let mut dirs = BTreeSet::new();
+        let (mut files, mut dirs) = (Vec::new(), BTreeSet::new());
         for id in &written.objects {
             let id = id.to_string();
-            for store in &stores {
+            let loose = stores.iter().find(|store| store.join(&id[..2]).join(&id[2..]).exists());
+            if let Some(store) = loose {
                 let dir = store.join(&id[..2]);
-                let path = dir.join(&id[2..]);
-                if sync_if_present(&path).map_err(|source| fail(&path, source))? {
-                    dirs.insert(dir);
-                    dirs.insert(store.clone());
-                    break;
-                }
+                files.push(dir.join(&id[2..]));
+                dirs.extend([dir, store.clone()]);
             }
         }
-        for dir in dirs {
-            sync(&dir).map_err(|source| fail(&dir, source))?;
-        }
-        Ok(())
+        sync_together(&files)?;
+        sync_together(&Vec::from_iter(dirs))
     }
 
     /// Moves a branch from an expected value to a new one, or creates it where none is expected, and syncs it to disk.
@@ -194,13 +187,14 @@ impl Repository {
         log_message: &str,
     ) -> Result<BranchSwap, WorkspaceError> {
         let name = format!("refs/heads/{branch}");
+        let durable = super::repository::Durable::open(&self.git)?;
         // The zero id as the expected value stands for a ref that does not exist.
         let old = expected.map_or(Oid::ZERO_SHA1, oid);
         let patience = Instant::now() + REF_LOCK_PATIENCE;
         loop {
             // Forced, because the check for existence that force turns off is made before the lock is taken; the
             // comparison with the expected value is made after.
-            match self.git.reference_matching(&name, oid(new), true, old, log_message) {
+            match durable.git.reference_matching(&name, oid(new), true, old, log_message) {
                 Ok(_) => break,
                 Err(error) => match error.code() {
                     // Not found: the branch was deleted. Exists or directory: one that excludes it was created.
@@ -290,16 +284,24 @@ fn object_stores(store: &Path, depth: u32, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn sync_if_present(path: &Path) -> io::Result<bool> {
-    match File::open(path) {
-        Ok(file) => file.sync_all().map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+/// How many files are synced at the same time.
+const SYNCED_TOGETHER: usize = 16;
+
+/// Syncs files or directories side by side: each sync is a wait for the disk, and the waits of several overlap.
+fn sync_together(paths: &[PathBuf]) -> Result<(), WorkspaceError> {
+    let one = |path: &PathBuf| sync(path).map_err(|source| super::files::io_error("sync", path, source));
+    paths.chunks(SYNCED_TOGETHER).try_for_each(|chunk| {
+        std::thread::scope(|scope| {
+            let waits: Vec<_> = chunk.iter().map(|path| scope.spawn(move || one(path))).collect();
+            waits
+                .into_iter()
+                .try_for_each(|wait| wait.join().expect("a sync does not panic"))
+        })
+    })
 }
 
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 fn write(what: impl Into<String>, source: git2::Error) -> WorkspaceError {

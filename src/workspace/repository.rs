@@ -18,8 +18,6 @@ pub struct Repository {
     pub(super) git: git2::Repository,
     work_dir: PathBuf,
     common_dir: PathBuf,
-    /// Holds the settings added by [`make_durable`]; libgit2 reads them again through its path.
-    _settings: OwnedFd,
 }
 
 /// Where HEAD is.
@@ -51,12 +49,10 @@ impl Repository {
         if is_partial_clone(&git).map_err(|source| unusable(&work_dir, source))? {
             return Err(WorkspaceError::PartialClone { dir: work_dir });
         }
-        let settings = make_durable(&git)?;
         Ok(Repository {
             git,
             work_dir,
             common_dir,
-            _settings: settings,
         })
     }
 
@@ -217,24 +213,37 @@ impl Repository {
 
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Has libgit2 sync refs before it renames them into place, and loose objects likewise.
+/// A second handle on a repository, through which refs are synced before they are renamed into place.
 ///
-/// Without it a ref can be found empty after a power cut. The switch is a setting, and the operator's configuration is not
-/// ours to write, so it is added in memory at the highest priority, from a file that has no name on any disk.
-fn make_durable(git: &git2::Repository) -> Result<OwnedFd, WorkspaceError> {
-    let fail = |source| super::files::io_error("create", "a file in memory", source);
-    let memory = rustix::fs::memfd_create("factory-git-settings", MemfdFlags::CLOEXEC)
-        .map_err(|errno| fail(std::io::Error::from(errno)))?;
-    let mut file = File::from(memory);
-    file.write_all(b"[core]\n\tfsyncObjectFiles = true\n").map_err(fail)?;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    git.config()
-        .and_then(|mut config| {
-            config.add_file(Path::new(&path), git2::ConfigLevel::App, true)?;
-            config.get_bool("core.fsyncObjectFiles")
+/// Without that a ref can be found empty after a power cut. The switch is a setting, and the operator's configuration is not
+/// ours to write, so it is added in memory at the highest priority, from a file that has no name on any disk. A handle of
+/// its own, because libgit2 would sync each object one by one as well.
+pub(super) struct Durable {
+    pub(super) git: git2::Repository,
+    /// The settings are read again whenever libgit2 likes.
+    _settings: OwnedFd,
+}
+
+impl Durable {
+    pub(super) fn open(git: &git2::Repository) -> Result<Self, WorkspaceError> {
+        let fail = |source| super::files::io_error("create", "a file in memory", source);
+        let memory = rustix::fs::memfd_create("factory-git-settings", MemfdFlags::CLOEXEC)
+            .map_err(|errno| fail(std::io::Error::from(errno)))?;
+        let mut file = File::from(memory);
+        file.write_all(b"[core]\n\tfsyncObjectFiles = true\n").map_err(fail)?;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let git = git2::Repository::open(git.path()).map_err(|source| read("the repository", source))?;
+        git.config()
+            .and_then(|mut config| {
+                config.add_file(Path::new(&path), git2::ConfigLevel::App, true)?;
+                config.get_bool("core.fsyncObjectFiles")
+            })
+            .map_err(|source| read("the settings", source))?;
+        Ok(Durable {
+            git,
+            _settings: file.into(),
         })
-        .map_err(|source| read("the settings", source))?;
-    Ok(file.into())
+    }
 }
 
 /// Git's mark of a partial clone: the extension, or a remote that promises the missing objects.
