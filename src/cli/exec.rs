@@ -154,6 +154,19 @@ fn failure(report: &Report, profile: &str) -> Option<Failure> {
             )
             .with_hint(format!("the limits are those of profile `{profile}` and --timeout")),
         ),
+        Outcome::Denied { rule } => Some(
+            Failure::plain(FailureClass::Policy, format!("the command was refused: {rule}"))
+                .with_hint(format!("what is granted is said in profile `{profile}`")),
+        ),
+        Outcome::Tampered { path } => Some(
+            Failure::plain(
+                FailureClass::Rejected,
+                format!("the command changed `{path}`, which the profile protects"),
+            )
+            .with_hint(format!(
+                "the paths are listed under `[tree] protect` in profile `{profile}`"
+            )),
+        ),
         Outcome::Setup { failure } => Some(setup(failure, profile)),
     }
 }
@@ -178,7 +191,9 @@ fn code(report: &Report, profile: &str) -> u8 {
         // Both fit: the kernel keeps eight bits of an exit status, and signals end at 64.
         Outcome::Exit { code } => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
         Outcome::Signal { signal } => u8::try_from(128 + signal).unwrap_or(u8::MAX),
-        Outcome::Limit { .. } | Outcome::Setup { .. } => exit::code(failure(report, profile).as_ref()),
+        Outcome::Limit { .. } | Outcome::Denied { .. } | Outcome::Tampered { .. } | Outcome::Setup { .. } => {
+            exit::code(failure(report, profile).as_ref())
+        }
     }
 }
 
@@ -192,6 +207,7 @@ fn document(report: &Report, arguments: &Arguments) -> Value {
         "exit_code": code(report, &arguments.profile),
         "problem": failure.as_ref().map(problem::json),
         "metering": report.metering,
+        "limits": report.limits,
         "enforced": report.enforced,
         "stdout": captured(&report.stdout),
         "stderr": captured(&report.stderr),
@@ -277,6 +293,7 @@ mod tests {
             stdout: Captured::default(),
             stderr: Captured::default(),
             metering: Metering::default(),
+            limits: Vec::new(),
             enforced: None,
         }
     }

@@ -288,12 +288,15 @@ impl Collected {
             wall_ms: wall.as_millis() as u64,
             cpu_ms,
             peak_rss_bytes,
+            output_bytes: self.stdout.total() + self.stderr.total(),
+            ..Metering::default()
         };
         Ok(Report {
             outcome,
             stdout: self.stdout,
             stderr: self.stderr,
             metering,
+            limits: Vec::new(),
             enforced,
         })
     }

@@ -28,9 +28,11 @@ mod sys;
 pub use compile::find_program;
 pub use error::SandboxError;
 pub use launch::{Sandbox, Sink};
-pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree};
+pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
 pub use profile::{Operator, load_profile, profile_names};
-pub use report::{Captured, Enforced, LimitKind, Metering, Outcome, Report, SetupFailure, Stream};
+pub use report::{
+    Captured, Enforced, Enforcer, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
+};
 
 /// Becomes the sandbox helper when the first argument is the hidden subcommand, and then never returns.
 ///

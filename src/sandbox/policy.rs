@@ -1,8 +1,9 @@
 //! What must hold while a command runs. Pure data: nothing here looks at the host.
 
+use super::report::LimitKind;
 use crate::types::{Bytes, RepoPath};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,24 @@ pub struct Policy {
     pub env: BTreeMap<String, String>,
     /// Whether anonymous files made by `memfd_create(2)` may exist; they can hold programs and escape file quotas.
     pub memfd: bool,
+    /// What the tree is besides its files.
+    pub tree: TreeSource,
+    /// Paths of the tree, directories with all below them, that a command must leave as they are; one that does not is
+    /// reported as having tampered.
+    pub protect: Vec<RepoPath>,
+    /// Host directories shown at the same place with a private writable layer on top, which is dropped: caches that a
+    /// toolchain insists on writing to. The host's own files are never written.
+    pub snapshots: Vec<PathBuf>,
+}
+
+/// What the tree is besides its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TreeSource {
+    /// Plain files without any git directory.
+    Export,
+    /// The same files in a disposable repository of one commit, made for the run, which knows nothing of the real one.
+    SyntheticGit,
 }
 
 /// Layers without which a run is refused.
@@ -40,6 +59,9 @@ pub struct Require {
     pub landlock_abi: u32,
     /// A system call filter.
     pub seccomp: bool,
+    /// Limits that the kernel itself must keep for all processes together, by a control group: of memory, pids and cpu.
+    /// Without one of them, a sampler from outside is enough.
+    pub limits: BTreeSet<LimitKind>,
 }
 
 /// One host path in the view of the command.
@@ -75,7 +97,7 @@ pub enum Network {
 pub struct Limits {
     /// Time from start to end.
     pub wall: Duration,
-    /// Processor time of one process.
+    /// Processor time of all processes together.
     pub cpu: Duration,
     /// Memory of all processes together.
     pub memory: Bytes,
@@ -87,6 +109,8 @@ pub struct Limits {
     pub files: u64,
     /// Bytes kept of each output stream: the head and the tail; the middle is counted.
     pub output: Bytes,
+    /// Time without a byte of output, after which the command is ended; absent when it may be silent.
+    pub silence: Option<Duration>,
 }
 
 /// The tree that a command works on.

@@ -5,10 +5,10 @@
 
 use super::bundle;
 use super::error::SandboxError;
-use super::policy::{Limits, Network, Policy, ReadGrant, Require, Tmp};
+use super::policy::{Limits, Network, Policy, ReadGrant, Require, Tmp, TreeSource};
 use crate::types::{Bytes, parse_duration};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -305,6 +305,7 @@ fn resolve(document: Document, origin: &str, operator: &Operator<'_>) -> Result<
             userns: document.require.userns,
             landlock_abi: document.require.landlock_abi,
             seccomp: document.require.seccomp,
+            limits: BTreeSet::new(),
         },
         read,
         aliases,
@@ -322,9 +323,13 @@ fn resolve(document: Document, origin: &str, operator: &Operator<'_>) -> Result<
             file_size: limits.file_size,
             files: limits.files,
             output: limits.output,
+            silence: None,
         },
         env,
         memfd: document.exec.memfd,
+        tree: TreeSource::Export,
+        protect: Vec::new(),
+        snapshots: Vec::new(),
     })
 }
 

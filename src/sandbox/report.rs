@@ -16,10 +16,20 @@ pub enum Outcome {
         /// The number of the signal.
         signal: i32,
     },
-    /// A limit of the policy ended it.
+    /// A limit of the policy ended it, or it failed after the kernel had refused it something for a limit.
     Limit {
         /// Which one.
         limit: LimitKind,
+    },
+    /// The policy refused the command itself, or the kernel ended it for a call that no program of this host makes.
+    Denied {
+        /// The rule, as a fragment that names the layer: `seccomp: a program for another architecture (i386)`.
+        rule: String,
+    },
+    /// It changed a path of the tree that the policy protects, whatever its exit code.
+    Tampered {
+        /// The first such path.
+        path: String,
     },
     /// It was never started.
     Setup {
@@ -35,16 +45,81 @@ impl Outcome {
     }
 }
 
-/// A limit that can end a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A limit on a command and all that it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitKind {
     /// Time from start to end.
     Wall,
-    /// Processor time.
+    /// Processor time of all processes together.
     Cpu,
     /// Memory of all processes together.
     Memory,
+    /// Processes and threads together.
+    Pids,
+    /// Size of one file.
+    FileSize,
+    /// Open descriptors of one process.
+    Files,
+    /// Bytes of all that is written to private file systems.
+    Disk,
+    /// Files on them.
+    Inodes,
+    /// Bytes kept of an output stream.
+    Output,
+    /// Time without output.
+    Silence,
+}
+
+impl LimitKind {
+    /// Every kind, in the order of reports.
+    pub const ALL: [LimitKind; 10] = [
+        LimitKind::Wall,
+        LimitKind::Cpu,
+        LimitKind::Memory,
+        LimitKind::Pids,
+        LimitKind::FileSize,
+        LimitKind::Files,
+        LimitKind::Disk,
+        LimitKind::Inodes,
+        LimitKind::Output,
+        LimitKind::Silence,
+    ];
+}
+
+/// Who keeps a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcer {
+    /// A delegated group of cgroup version 2.
+    CgroupV2,
+    /// A group of cgroup version 1.
+    CgroupV1,
+    /// setrlimit(2), for one process or for one user namespace.
+    Rlimit,
+    /// The size of a private tmpfs.
+    Tmpfs,
+    /// The helper, which looks several times a second and kills.
+    Sampler,
+    /// The helper's clock.
+    Timer,
+    /// Whoever collects the output.
+    Collector,
+}
+
+/// One limit of one run. Times are in milliseconds, sizes in bytes, the rest are counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitReport {
+    /// Which limit.
+    pub limit: LimitKind,
+    /// What the policy asks for.
+    pub requested: u64,
+    /// Who keeps it.
+    pub enforced_by: Enforcer,
+    /// The most that was seen, where anybody looked.
+    pub peak: Option<u64>,
+    /// Whether it was reached: something was refused or ended for it.
+    pub hit: bool,
 }
 
 /// Why a command was never started although the sandbox itself works on this host.
@@ -116,6 +191,14 @@ pub struct Metering {
     pub cpu_ms: u64,
     /// The largest resident set of any one process.
     pub peak_rss_bytes: u64,
+    /// The most memory that all processes held together, where anybody looked.
+    pub peak_memory_bytes: u64,
+    /// The most processes and threads that there were at once, where anybody looked.
+    pub processes: u64,
+    /// Bytes on the private file systems when the command ended.
+    pub written_bytes: u64,
+    /// Bytes of output, kept or not.
+    pub output_bytes: u64,
 }
 
 /// What the kernel confirmed from inside the finished sandbox, before the command was started.
@@ -150,6 +233,8 @@ pub struct Report {
     pub stderr: Captured,
     /// What it used.
     pub metering: Metering,
+    /// Its limits, and what came of each.
+    pub limits: Vec<LimitReport>,
     /// What was enforced; absent when the sandbox was not finished.
     pub enforced: Option<Enforced>,
 }

@@ -74,7 +74,11 @@ impl CommandRecord {
             argv,
             exit_code: match report.outcome {
                 Outcome::Exit { code } => Some(code),
-                Outcome::Signal { .. } | Outcome::Limit { .. } | Outcome::Setup { .. } => None,
+                Outcome::Signal { .. }
+                | Outcome::Limit { .. }
+                | Outcome::Denied { .. }
+                | Outcome::Tampered { .. }
+                | Outcome::Setup { .. } => None,
             },
             outcome: report.outcome.clone(),
             metering: report.metering,

@@ -29,7 +29,11 @@ impl Finding {
             argv: Some(argv.to_vec()),
             exit_code: match report.outcome {
                 Outcome::Exit { code } => Some(code),
-                Outcome::Signal { .. } | Outcome::Limit { .. } | Outcome::Setup { .. } => None,
+                Outcome::Signal { .. }
+                | Outcome::Limit { .. }
+                | Outcome::Denied { .. }
+                | Outcome::Tampered { .. }
+                | Outcome::Setup { .. } => None,
             },
             reason: describe(&report.outcome),
             excerpt: excerpt(report),
@@ -70,6 +74,8 @@ pub fn describe(outcome: &Outcome) -> String {
         Outcome::Exit { code } => format!("exited with code {code}"),
         Outcome::Signal { signal } => format!("was ended by signal {signal}"),
         Outcome::Limit { limit } => format!("was ended by the limit on {}", limit_name(*limit)),
+        Outcome::Denied { rule } => format!("was refused: {rule}"),
+        Outcome::Tampered { path } => format!("changed `{path}`, which is protected"),
         Outcome::Setup { failure } => match failure {
             SetupFailure::ToolMissing { program } => format!("was not started: there is no program {program}"),
             SetupFailure::ProgramUnusable { program, reason } => {
@@ -88,6 +94,13 @@ pub fn limit_name(limit: LimitKind) -> &'static str {
         LimitKind::Wall => "wall-clock time",
         LimitKind::Cpu => "processor time",
         LimitKind::Memory => "memory",
+        LimitKind::Pids => "processes",
+        LimitKind::FileSize => "the size of a file",
+        LimitKind::Files => "open files",
+        LimitKind::Disk => "written bytes",
+        LimitKind::Inodes => "written files",
+        LimitKind::Output => "output",
+        LimitKind::Silence => "time without output",
     }
 }
 
@@ -141,6 +154,7 @@ mod tests {
             stdout: captured(stdout),
             stderr: captured(stderr),
             metering: Metering::default(),
+            limits: Vec::new(),
             enforced: None,
         }
     }

@@ -200,7 +200,11 @@ async fn climb(
         if !report.outcome.is_success() {
             let limit = match report.outcome {
                 Outcome::Limit { limit } => Some(limit),
-                Outcome::Exit { .. } | Outcome::Signal { .. } | Outcome::Setup { .. } => None,
+                Outcome::Exit { .. }
+                | Outcome::Signal { .. }
+                | Outcome::Denied { .. }
+                | Outcome::Tampered { .. }
+                | Outcome::Setup { .. } => None,
             };
             let finding = Finding::of(phase, argv, &report);
             return Ok(Some(Fall { finding, limit }));
@@ -224,7 +228,9 @@ fn refuse_missing_tools(policy: &Policy, outcome: &Outcome) -> Result<(), Verify
         }
         | Outcome::Exit { .. }
         | Outcome::Signal { .. }
-        | Outcome::Limit { .. } => Ok(()),
+        | Outcome::Limit { .. }
+        | Outcome::Denied { .. }
+        | Outcome::Tampered { .. } => Ok(()),
     }
 }
 

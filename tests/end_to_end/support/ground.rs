@@ -55,7 +55,9 @@ impl From<&Report> for Act {
         let (code, signal) = match report.outcome {
             Outcome::Exit { code } => (Some(code), None),
             Outcome::Signal { signal } => (None, Some(signal)),
-            Outcome::Limit { .. } | Outcome::Setup { .. } => (None, None),
+            Outcome::Limit { .. } | Outcome::Denied { .. } | Outcome::Tampered { .. } | Outcome::Setup { .. } => {
+                (None, None)
+            }
         };
         let line = text(&report.stdout);
         Act { code, signal, line }
