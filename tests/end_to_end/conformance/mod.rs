@@ -9,6 +9,7 @@ mod case;
 mod documents;
 mod proposals;
 
+use crate::support::{project, shared};
 use case::{Case, Level};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -148,16 +149,8 @@ fn run_case(case: &Case, outcome: &mut Outcome) {
 
 #[test]
 fn every_conformance_case_is_met() {
-    let directory = match std::env::var_os("FACTORY_CONFORMANCE") {
-        Some(directory) => PathBuf::from(directory),
-        None => {
-            let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-            if !directory.is_dir() {
-                println!("SKIPPED: no conformance cases: set FACTORY_CONFORMANCE to their directory to run them");
-                return;
-            }
-            directory
-        }
+    let Some(directory) = shared("conformance", "FACTORY_CONFORMANCE") else {
+        return;
     };
     let outcome = run_directory(&directory);
     println!("{:<20} {:>6} {:>6} {:>7}", "area", "passed", "differ", "not run");
@@ -182,11 +175,7 @@ fn every_conformance_case_is_met() {
 }
 
 fn fixture(name: &str) -> Outcome {
-    run_directory(
-        &Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures/conformance")
-            .join(name),
-    )
+    run_directory(&project().join("tests/fixtures/conformance").join(name))
 }
 
 #[test]
