@@ -1,9 +1,15 @@
 //! What several subjects need: a sandbox on a scratch directory, and the same act outside of it.
 
 mod ground;
+mod operator;
+mod origin;
+mod parallel;
 mod processes;
 
 pub(crate) use ground::{Act, Ground, policy};
+pub(crate) use operator::{Operator, Packages, Ran};
+pub(crate) use origin::{File, Origin, files_of};
+pub(crate) use parallel::in_parallel;
 pub(crate) use processes::{alive, ancestors, holding, unique, vanishes};
 
 use std::path::{Path, PathBuf};
