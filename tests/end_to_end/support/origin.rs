@@ -99,6 +99,29 @@ impl Origin {
         git
     }
 
+    /// The files of a commit.
+    pub(crate) fn files_at(&self, revision: &str) -> BTreeMap<String, File> {
+        let repository = git2::Repository::open(&self.dir).unwrap();
+        let tree = repository.revparse_single(revision).unwrap().peel_to_tree().unwrap();
+        let mut files = BTreeMap::new();
+        tree.walk(git2::TreeWalkMode::PreOrder, |parent, entry| {
+            if entry.kind() == Some(git2::ObjectType::Blob) {
+                let content = repository.find_blob(entry.id()).unwrap().content().to_vec();
+                let file = match entry.filemode() {
+                    0o120_000 => File::Symlink(String::from_utf8(content).unwrap()),
+                    mode => File::Regular {
+                        content,
+                        executable: mode == 0o100_755,
+                    },
+                };
+                files.insert(format!("{}{}", parent, entry.name().unwrap()), file);
+            }
+            git2::TreeWalkResult::Ok
+        })
+        .unwrap();
+        files
+    }
+
     /// Everything that a run must leave alone: the checkout with what is not committed, HEAD, the index, the settings and
     /// the hooks.
     pub(crate) fn untouchable(&self) -> BTreeMap<String, File> {
