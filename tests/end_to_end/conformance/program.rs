@@ -333,7 +333,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// The operator, and the profile with the packages that cases need.
+    /// The operator, and the profile with the packages that cases may need; without them, the one that is built in.
     fn operator(&self) -> &(Operator, &'static str) {
         self.operator.get_or_init(|| {
             let operator = Operator::new();

@@ -1,6 +1,6 @@
 //! Somebody who runs `factory`: places of their own, and profiles that grant Python packages.
 
-use super::{has, program, project};
+use super::{program, project};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -133,13 +133,11 @@ pub(crate) struct Packages {
 }
 
 impl Packages {
-    /// Those below `FACTORY_TEST_PYTHON`, else those that `scripts/test` left beside what cargo built. Nothing when their
-    /// absence was declared.
+    /// Those below `FACTORY_TEST_PYTHON`, else those that `scripts/test` left beside what cargo built.
     pub(crate) fn find() -> Option<Self> {
         let beside = || Some(program().ancestors().nth(2)?.join("test-python"));
-        let directory = std::env::var_os("FACTORY_TEST_PYTHON")
-            .map(PathBuf::from)
-            .or_else(beside)?;
+        let named = std::env::var_os("FACTORY_TEST_PYTHON").map(PathBuf::from);
+        let directory = named.or_else(beside)?;
         let found = ["pytest", "pytest-pillow"]
             .iter()
             .all(|set| directory.join(set).is_dir());
@@ -149,7 +147,7 @@ impl Packages {
                 directory.display()
             );
         }
-        has("python-packages", found).then_some(Packages { directory })
+        found.then_some(Packages { directory })
     }
 
     /// The directory of a set.
