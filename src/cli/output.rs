@@ -17,7 +17,9 @@ pub(super) fn text(text: &str) -> Result<(), Failure> {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure {
             causes: vec![error.to_string()],
-            ..Failure::plain(FailureClass::Host, "cannot write to standard output").in_situation(Situation::Storage)
+            ..Failure::plain(FailureClass::Host, "cannot write to standard output")
+                .in_situation(Situation::Storage)
+                .with_hint("see whether the disk is full")
         }),
         _ => Ok(()),
     }
