@@ -116,6 +116,18 @@ async fn stream(
         .finish()
         .and_then(|()| stderr.finish())
         .map_err(|_| closed_output())?;
+    for (name, arrived, captured) in [
+        ("standard output", stdout.arrived, &report.stdout),
+        ("standard error", stderr.arrived, &report.stderr),
+    ] {
+        let left_out = captured.total().saturating_sub(arrived);
+        if left_out > 0 {
+            let profile = &arguments.profile;
+            output::note(&format!(
+                "note: {left_out} bytes of {name} were left out, by the limit on output in profile `{profile}`"
+            ));
+        }
+    }
     Ok(report)
 }
 
@@ -231,7 +243,11 @@ fn setup(failure: &SetupFailure, profile: &str) -> Failure {
         SetupFailure::ToolMissing { .. } => plain.with_hint(format!(
             "install it, and grant the directory that holds it under `[fs] read` in profile `{profile}`"
         )),
-        SetupFailure::ProgramUnusable { .. } | SetupFailure::DirectoryMissing { .. } => {
+        SetupFailure::ProgramUnusable { .. } => plain.with_hint(
+            "make it executable and commit that, or name its interpreter, as in `sh FILE`; paths are those inside the \
+             sandbox, where the current directory is the tree",
+        ),
+        SetupFailure::DirectoryMissing { .. } => {
             plain.with_hint("paths are those inside the sandbox: the current directory is the tree")
         }
     }
@@ -287,6 +303,8 @@ fn captured(captured: &Captured) -> Value {
 struct Passage<W> {
     out: W,
     raw: bool,
+    /// How many bytes arrived.
+    arrived: u64,
     /// The beginning of a character whose rest has not arrived.
     begun: Vec<u8>,
 }
@@ -296,12 +314,14 @@ impl<W: Write> Passage<W> {
         Passage {
             out,
             raw,
+            arrived: 0,
             begun: Vec::new(),
         }
     }
 
     /// Passes on what arrived.
     fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.arrived += bytes.len() as u64;
         if self.raw {
             self.out.write_all(bytes)?;
             return self.out.flush();
