@@ -94,6 +94,7 @@ async fn stream(
     let closed = Arc::new(Notify::new());
     let mut stdout = Passage::new(io::stdout(), arguments.raw || !io::stdout().is_terminal());
     let mut stderr = Passage::new(io::stderr(), arguments.raw || !io::stderr().is_terminal());
+    let mut is_lost = false;
     let report = {
         let notify = Arc::clone(&closed);
         let mut sink = |stream: Stream, bytes: &[u8]| {
@@ -102,6 +103,7 @@ async fn stream(
                 Stream::Stderr => stderr.pass(bytes),
             };
             if passed.is_err() {
+                is_lost = true;
                 notify.notify_one();
             }
         };
@@ -111,11 +113,10 @@ async fn stream(
             report = sandbox.run(policy, tree, command, Some(&mut sink)) => report.map_err(|error| refused(&error))?,
         }
     };
-    // Output that came too late to be noticed above is as lost as any other.
-    stdout
-        .finish()
-        .and_then(|()| stderr.finish())
-        .map_err(|_| closed_output())?;
+    // The command may have ended before anybody noticed above that its output goes nowhere.
+    if is_lost || stdout.finish().is_err() || stderr.finish().is_err() {
+        return Err(closed_output());
+    }
     for (name, arrived, captured) in [
         ("standard output", stdout.arrived, &report.stdout),
         ("standard error", stderr.arrived, &report.stderr),
