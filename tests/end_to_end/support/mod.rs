@@ -4,7 +4,7 @@ mod ground;
 mod processes;
 
 pub(crate) use ground::{Act, Ground, policy};
-pub(crate) use processes::{alive, ancestors, holding, unique, vanishes};
+pub(crate) use processes::{alive, ancestors, holding, holding_in_environment, unique, vanishes};
 
 /// Whether the test process is host root.
 pub(crate) fn is_root() -> bool {
