@@ -24,7 +24,7 @@ use std::ffi::OsString;
 
 /// An unattended code factory: a model proposes, a sandbox verifies, only a PASS becomes a commit.
 #[derive(Debug, Parser)]
-#[command(name = "factory", version, max_term_width = 100)]
+#[command(name = "factory", bin_name = "factory", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
     13 inconclusive, 20 host, 21 sandbox layer missing, 22 repository held by another run, 23 repository refused, 64 usage, \
