@@ -433,3 +433,60 @@ fn a_proposal_out_of_scope_becomes_nothing() {
         assert!(!place.path("x.txt").exists());
     }
 }
+
+#[test]
+fn a_provider_that_does_not_answer_has_the_code_of_its_reason() {
+    let place = Place::new();
+    // A port that nobody listens on: it was just free.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let nobody = format!("--provider=openai:http://127.0.0.1:{port}/v1");
+    for (provider, code, class, words) in [
+        (&*nobody, 75, "provider_transient", &["Connection refused"][..]),
+        (
+            "--provider=command:sh -c 'exit 75'",
+            75,
+            "provider_transient",
+            &["again later"],
+        ),
+        (
+            "--provider=command:sh -c 'echo why >&2; exit 1'",
+            3,
+            "provider_permanent",
+            &["why", "by hand"],
+        ),
+        (
+            "--provider=command:frobnicate",
+            20,
+            "host",
+            &["`frobnicate`", "on PATH"],
+        ),
+        (
+            "--provider=replay:repository",
+            3,
+            "provider_permanent",
+            &["no recorded answer is left"],
+        ),
+        (
+            "--provider=command:echo Sure, here it is",
+            4,
+            "proposal",
+            &["not one JSON object"],
+        ),
+    ] {
+        let wanted = Wanted { code, class, words };
+        let run = [
+            "run",
+            "--repo=repository",
+            "--model=m",
+            "--provider-tries=1",
+            "--max-attempts=1",
+            provider,
+            "order.json",
+        ];
+        refused(&place, &run, &wanted);
+    }
+}

@@ -152,3 +152,26 @@ fn a_hang_up_that_is_ignored_does_not_end_a_run() {
     Ended::of(run.wait_with_output().unwrap()).succeeded();
     place.leaves_nothing();
 }
+
+#[test]
+fn a_run_that_was_killed_is_shown_as_open_and_stands_in_nobodys_way() {
+    let place = Place::new();
+    let asked = place.word("asked");
+    // It ends soon by itself: nobody else ends it.
+    let provider = format!("--provider=command:sh -c 'touch {asked}; sleep 0.2'");
+    let mut run = start(place.factory(&["run", "--repo=repository", &provider, "order.json"]));
+    wait_until("the model is asked", || place.path("asked").exists());
+    let before = place.snapshot("repository");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(place.snapshot("repository") == before, "the repository was changed");
+    let status = place.call(&["status"]).succeeded().text();
+    assert!(
+        status.contains("  open  ") && status.contains("last recorded: proposal.request"),
+        "{status}"
+    );
+    let shown = place.call(&["show", &status[..26]]).succeeded().text();
+    assert!(shown.contains("it was killed"), "{shown}");
+    place.run(&["order.json"]).succeeded();
+    place.leaves_nothing();
+}
