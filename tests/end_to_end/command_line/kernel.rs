@@ -61,3 +61,30 @@ fn each_namespace_that_is_missing_is_refused() {
         place.untouched_by(|| without(&place, &take_away, &exec).explains(21, &["namespaces"]));
     }
 }
+
+#[test]
+fn a_floor_that_this_kernel_does_not_reach_is_refused_and_not_lowered() {
+    let place = Place::new();
+    place.profile("future", "landlock_abi = 3", "landlock_abi = 4000");
+    let words = &["`future` requires", "Landlock", "4000"];
+    let run = [
+        "run",
+        "--repo=repository",
+        "--provider=replay:answers",
+        "--profile=future",
+        "order.json",
+    ];
+    let exec = ["exec", "--repo=repository", "--profile=future", "--", "true"];
+    for arguments in [&run[..], &exec] {
+        place.untouched_by(|| {
+            place.call(arguments).explains(21, words);
+            let (subcommand, rest) = arguments.split_first().unwrap();
+            place
+                .call(&[&[*subcommand, "--json"], rest].concat())
+                .explains_in_json(21, "host", words);
+        });
+    }
+    // The control: the same profile with a floor that this kernel reaches.
+    place.profile("future", "landlock_abi = 3", "landlock_abi = 1");
+    place.call(&exec).succeeded();
+}
