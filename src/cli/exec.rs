@@ -2,7 +2,7 @@
 
 use super::{exit, output, problem, words};
 use crate::config::Environment;
-use crate::run::{Failure, Situation, TREES, interrupted, refuse_inside, sandbox_failure, workspace_failure};
+use crate::run::{Failure, Situation, TREES, interrupted, refuse_place, sandbox_failure, workspace_failure};
 use crate::sandbox::{Captured, Command, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree};
 use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
@@ -167,7 +167,7 @@ fn tree(arguments: &Arguments, environment: &Environment) -> Result<(Base, Tree)
     let cache = environment
         .cache_dir()
         .map_err(|error| Failure::new(&error, Situation::Plain))?;
-    refuse_inside(&repository, "the cache directory", &cache)?;
+    refuse_place(&repository, "the cache directory", &cache)?;
     let export = TreeCache::open(&cache.join(TREES))
         .and_then(|cache| cache.export(&snapshot, Sandbox::tree_owner()))
         .map_err(of_repository)?;

@@ -108,8 +108,10 @@ pub(super) struct Aim {
 
 /// Finds the branch and the base, and refuses what could not be promoted later.
 pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure> {
-    refuse_unspellable(repository, &setup.places)?;
-    refuse_places_inside(repository, &setup.places)?;
+    refuse_unspellable(repository)?;
+    for (what, place) in setup.places.named() {
+        refuse_place(repository, what, place)?;
+    }
     let name = match &setup.branch.name {
         Some(name) => name.clone(),
         None => {
@@ -147,47 +149,38 @@ fn other_base(branch: &str, tip: ObjectId, base: ObjectId) -> Failure {
     .with_hint("leave --base away to start from the branch's tip, or name another branch")
 }
 
-/// Paths that are recorded have to be text: what is written down differently cannot be found again.
-fn refuse_unspellable(repository: &Repository, places: &Places) -> Result<(), Failure> {
-    let refused = |what: &str, path: &Path, situation| {
-        let class = FailureClass::Order;
-        Failure::plain(class, format!("the path of {what} `{}` is not UTF-8", path.display())).in_situation(situation)
-    };
-    if repository.work_dir().to_str().is_none() {
-        let refused = refused("the repository", repository.work_dir(), Situation::Repository);
-        return Err(refused.with_hint("rename the directory, or name a clone of it"));
+/// The repository's path is recorded, and has to be text: what is written down differently cannot be found again.
+fn refuse_unspellable(repository: &Repository) -> Result<(), Failure> {
+    let work_dir = repository.work_dir();
+    if work_dir.to_str().is_some() {
+        return Ok(());
     }
-    for (what, place) in places.named() {
-        if place.to_str().is_none() {
-            let refused = refused(what, place, Situation::Usage);
-            return Err(refused.with_hint("name a directory whose path is UTF-8"));
-        }
-    }
-    Ok(())
+    let message = format!("the path of the repository `{}` is not UTF-8", work_dir.display());
+    Err(Failure::plain(FailureClass::Order, message)
+        .in_situation(Situation::Repository)
+        .with_hint("rename the directory, or name a clone of it"))
 }
 
-/// What is recorded must not become part of what it is recorded about.
-fn refuse_places_inside(repository: &Repository, places: &Places) -> Result<(), Failure> {
-    places
-        .named()
-        .into_iter()
-        .try_for_each(|(what, place)| refuse_inside(repository, what, place))
-}
-
-/// Refuses a directory of ours that lies in the work tree or in the git directory, also through symbolic links.
+/// Refuses a directory of ours whose path cannot be recorded or handed to the sandbox, or that lies in the work tree or
+/// in the git directory, also through symbolic links: what is recorded must not become part of what it is about.
 ///
 /// # Errors
 /// `Order` in the sense of a wrong command line.
-pub fn refuse_inside(repository: &Repository, what: &str, place: &Path) -> Result<(), Failure> {
-    if !is_inside(place, repository.work_dir()) && !is_inside(place, repository.common_dir()) {
-        return Ok(());
+pub fn refuse_place(repository: &Repository, what: &str, place: &Path) -> Result<(), Failure> {
+    let shown = place.display();
+    let refused = |message, hint: &str| {
+        let failure = Failure::plain(FailureClass::Order, message);
+        Err(failure.in_situation(Situation::Usage).with_hint(hint))
+    };
+    if place.to_str().is_none() {
+        let message = format!("the path of {what} `{shown}` is not UTF-8");
+        return refused(message, "name a directory whose path is UTF-8");
     }
-    Err(Failure::plain(
-        FailureClass::Order,
-        format!("{what} `{}` is inside the repository", place.display()),
-    )
-    .in_situation(Situation::Usage)
-    .with_hint("name a directory outside of the repository"))
+    if is_inside(place, repository.work_dir()) || is_inside(place, repository.common_dir()) {
+        let message = format!("{what} `{shown}` is inside the repository");
+        return refused(message, "name a directory outside of the repository");
+    }
+    Ok(())
 }
 
 fn is_inside(place: &Path, top: &Path) -> bool {

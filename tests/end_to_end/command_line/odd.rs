@@ -78,6 +78,9 @@ fn a_path_that_is_no_text_is_refused_where_it_would_be_recorded() {
         let state = OsStr::new("--state-dir");
         call(&[run, repo, repository, state, name, provider, order])
             .explains(64, &["the state directory", "is not UTF-8"]);
+        let mut with_cache = place.factory(&["exec", "--repo=repository", "--", "true"]);
+        with_cache.env("XDG_CACHE_HOME", place.path(name));
+        Ended::of(with_cache.output().unwrap()).explains(64, &["the cache directory", "is not UTF-8"]);
         let ended = call(&[exec, OsStr::new("--"), name]);
         assert_eq!(ended.code, Some(64), "{ended:#?}");
     });
