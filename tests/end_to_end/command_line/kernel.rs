@@ -36,7 +36,12 @@ fn without_user_namespaces_nothing_is_run_and_no_model_is_asked() {
             without(&place, NO_USER_NAMESPACES, arguments).explains(21, words);
             let (subcommand, rest) = arguments.split_first().unwrap();
             let in_json = [&[*subcommand, "--json"], rest].concat();
-            without(&place, NO_USER_NAMESPACES, &in_json).explains_in_json(21, "host", words);
+            let ended = without(&place, NO_USER_NAMESPACES, &in_json);
+            ended.explains_in_json(21, "host", words);
+            assert!(
+                ended.json()["outcome"].is_null(),
+                "there was no sandbox to start it in: {ended:#?}"
+            );
         });
     }
     assert!(!place.path("asked").exists(), "a model was asked");
