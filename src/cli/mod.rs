@@ -12,6 +12,7 @@ mod exec;
 pub mod exit;
 mod output;
 mod problem;
+mod receipt;
 mod run;
 mod show;
 mod status;
@@ -42,6 +43,7 @@ enum Command {
     Check(check::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
+    Receipt(receipt::Arguments),
 }
 
 /// Does what the arguments of a process say, the name of the program first, and returns its exit code.
@@ -61,6 +63,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Check(arguments) => check::check(arguments),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),
+        Command::Receipt(arguments) => receipt::receipt(arguments),
     };
     done.unwrap_or_else(|failure| {
         output::problem(&failure, wants_json);

@@ -43,6 +43,9 @@ pub enum SandboxError {
         /// What there is.
         found: String,
     },
+    /// The caller is root and there is no other id for a sandbox.
+    #[error("there is no user id for the sandbox but the host's root")]
+    OnlyRoot,
     /// A host path that the profile grants cannot be shown.
     #[error("cannot grant `{path}`: {reason}")]
     Grant {
@@ -117,6 +120,7 @@ impl Problem for SandboxError {
             | SandboxError::Channel { .. }
             | SandboxError::Layer { .. }
             | SandboxError::BelowFloor { .. }
+            | SandboxError::OnlyRoot
             | SandboxError::Grant { .. }
             | SandboxError::ToolchainMissing { .. } => FailureClass::Host,
             SandboxError::Command { .. } => FailureClass::Order,
@@ -141,6 +145,9 @@ impl Problem for SandboxError {
             )),
             SandboxError::Grant { .. } => {
                 Some("correct the path in the profile's [fs] read, or mark it `optional = true`".to_owned())
+            }
+            SandboxError::OnlyRoot => {
+                Some("start it as an ordinary user, or map more ids into this user namespace".to_owned())
             }
             SandboxError::Helper { .. } => {
                 Some("check that the factory binary is still where it was started from".to_owned())

@@ -16,6 +16,7 @@ mod cgroup;
 mod compile;
 mod error;
 mod helper;
+mod identity;
 mod init;
 mod launch;
 mod limits;
@@ -23,6 +24,7 @@ mod meter;
 mod output;
 mod policy;
 mod profile;
+mod receipt;
 mod report;
 mod setup;
 mod slot;
@@ -33,6 +35,7 @@ pub use error::SandboxError;
 pub use launch::{Sandbox, Sink, limit_keepers};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
 pub use profile::{Operator, load_profile, profile_names};
+pub use receipt::{Promised, Receipt};
 pub use report::{
     Captured, Enforced, Enforcer, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
