@@ -133,9 +133,11 @@ impl Problem for SandboxError {
                 nearest.as_ref().map(|key| format!("did you mean `{key}`?"))
             }
             SandboxError::Layer { step, errno } => Some(layer_remedy(step, *errno)),
-            SandboxError::BelowFloor { .. } => {
-                Some("run on a newer kernel, or name a profile whose [require] this kernel reaches".to_owned())
-            }
+            SandboxError::BelowFloor { .. } => Some(
+                "run on a newer kernel, name a profile whose [require] this kernel reaches, or do without the layer \
+                     by --waive; `factory doctor` says what this host has"
+                    .to_owned(),
+            ),
             SandboxError::ToolchainMissing { bundle, .. } => Some(format!(
                 "install it, put it on PATH, or use a profile without `{bundle}`"
             )),

@@ -24,6 +24,7 @@ mod profile;
 mod report;
 mod setup;
 mod sys;
+mod waiver;
 
 pub use compile::find_program;
 pub use error::SandboxError;
@@ -33,6 +34,7 @@ pub use profile::{Operator, load_profile, profile_names};
 pub use report::{
     Captured, Enforced, Enforcer, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
+pub use waiver::{Layer, UnknownLayer};
 
 /// Becomes the sandbox helper when the first argument is the hidden subcommand, and then never returns.
 ///

@@ -10,3 +10,4 @@ mod safety;
 mod sandbox;
 mod sandbox_hostile;
 mod support;
+mod waivers;
