@@ -7,6 +7,8 @@
     reason = "the system calls below have no safe wrapper in nix, rustix or caps"
 )]
 
+pub(super) mod probe;
+
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
