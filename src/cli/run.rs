@@ -189,16 +189,21 @@ fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider
 
 /// The policy of a named profile, the operator's own or a built-in one, less what is waived.
 pub(super) fn policy(name: &str, waive: &[Layer], environment: &Environment) -> Result<Policy, Failure> {
-    let profiles = environment.profile_dir();
-    let operator = Operator {
-        profiles: profiles.as_deref(),
-        search_path: environment.search_path(),
-        variable: &|name| environment.variable(name),
-    };
-    let policy = load_profile(name, &operator).map_err(|error| sandbox_failure(&error))?;
+    let policy = with_operator(environment, |operator| load_profile(name, operator));
+    let policy = policy.map_err(|error| sandbox_failure(&error))?;
     Ok(Policy {
         waive: waive.iter().copied().collect(),
         ..policy
+    })
+}
+
+/// Hands over what profiles may ask of the operator's side.
+pub(super) fn with_operator<T>(environment: &Environment, use_it: impl FnOnce(&Operator<'_>) -> T) -> T {
+    let profiles = environment.profile_dir();
+    use_it(&Operator {
+        profiles: profiles.as_deref(),
+        search_path: environment.search_path(),
+        variable: &|name| environment.variable(name),
     })
 }
 
