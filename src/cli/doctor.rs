@@ -48,7 +48,8 @@ fn question(arguments: &Arguments, environment: &Environment) -> Result<Question
         profile: arguments.profile.clone(),
         profiles: profiles(&arguments.profile, environment)?,
         repository: arguments.repo.clone(),
-        program: run::own_program()?,
+        // Without /proc there is only what this process was called by.
+        program: run::own_program().unwrap_or_else(|_| std::env::args_os().next().unwrap_or_default().into()),
         search_path: environment.search_path().to_owned(),
         places: vec![
             ("state", environment.state_dir(None).map_err(plain)?),
@@ -103,7 +104,7 @@ fn refusal(examination: &Examination) -> Option<Failure> {
         ..Failure::plain(class, format!("profile `{profile}` {what}")).in_situation(situation)
     };
     Some(match remedies {
-        Some(remedy) => failure.with_hint(format!("{} ({})", remedy.text.trim_end(), remedy.who.as_str())),
+        Some(remedy) => failure.with_hint(format!("({}) {}", remedy.who.as_str(), remedy.text.trim_end())),
         None => failure,
     })
 }
@@ -131,7 +132,13 @@ fn page(examination: &Examination) -> String {
             words::line(&check.found)
         ));
     }
-    for check in examination.checks.iter().filter(|check| check.status != Status::Ok) {
+    let explains = |check: &&Check| match check.status {
+        Status::Ok => false,
+        Status::Warn | Status::Fail => true,
+        // That something else failed before is said in its line.
+        Status::Unknown => check.remedy.is_some(),
+    };
+    for check in examination.checks.iter().filter(explains) {
         page.push('\n');
         page.push_str(&explained(check));
     }
@@ -174,4 +181,95 @@ fn explained(check: &Check) -> String {
         field("remedy", &format!("({}) {text}", remedy.who.as_str()));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{Effect, Evidence, Remedy, Who};
+    use crate::sandbox::Facts;
+
+    fn check(id: &'static str, status: Status, found: &str) -> Check {
+        Check {
+            id,
+            kind: Kind::Layer,
+            status,
+            found: found.to_owned(),
+            evidence: Vec::new(),
+            affects: Vec::new(),
+            remedy: None,
+        }
+    }
+
+    fn effect(profile: &str, consequence: Consequence, how: &str) -> Effect {
+        Effect {
+            profile: profile.to_owned(),
+            consequence,
+            how: how.to_owned(),
+        }
+    }
+
+    /// What is found on a host that withholds user namespaces.
+    fn examination() -> Examination {
+        let create = Check {
+            evidence: vec![Evidence {
+                tried: "clone3(CLONE_NEWUSER)".to_owned(),
+                answer: "EPERM".to_owned(),
+            }],
+            affects: vec![
+                effect(
+                    "strict",
+                    Consequence::Refused,
+                    "without a user namespace there is no sandbox",
+                ),
+                effect(
+                    "verify",
+                    Consequence::Refused,
+                    "without a user namespace there is no sandbox",
+                ),
+            ],
+            remedy: Some(Remedy {
+                who: Who::Root,
+                text: "write this to FILE:\nprofile factory {\n  userns,\n}\n".to_owned(),
+            }),
+            ..check("userns.create", Status::Fail, "no user namespace can be created")
+        };
+        let memory = Check {
+            affects: vec![effect("verify", Consequence::Weaker, "memory is counted by a sampler")],
+            ..check("limits.memory", Status::Warn, "no control groups are mounted")
+        };
+        Examination {
+            profile: "verify".to_owned(),
+            facts: Facts::collect("/nonexistent".as_ref(), &[]),
+            checks: vec![
+                check("profile", Status::Ok, "`verify` is valid"),
+                create,
+                check("proc", Status::Unknown, "not tried"),
+                memory,
+                check("git", Status::Ok, "\u{1b}[2Jlibgit2"),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_page_is_a_table_and_explains_what_is_wrong() {
+        insta::assert_snapshot!(page(&examination()));
+    }
+
+    #[test]
+    fn the_problem_names_the_first_remedy_and_who_can_apply_it() {
+        let failure = refusal(&examination()).unwrap();
+        assert_eq!(exit::code(Some(&failure)), 21);
+        insta::assert_snapshot!(problem::text(&failure));
+    }
+
+    #[test]
+    fn the_document_has_one_shape() {
+        let examination = examination();
+        let failure = refusal(&examination);
+        let mut document = document(&examination, failure.as_ref());
+        // The raw answers are those of this machine.
+        document["facts"] = Value::from("…");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&document).unwrap());
+    }
 }

@@ -191,10 +191,18 @@ fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider
 pub(super) fn policy(name: &str, waive: &[Layer], environment: &Environment) -> Result<Policy, Failure> {
     let policy = with_operator(environment, |operator| load_profile(name, operator));
     let policy = policy.map_err(|error| sandbox_failure(&error))?;
-    Ok(Policy {
+    let policy = Policy {
         waive: waive.iter().copied().collect(),
         ..policy
-    })
+    };
+    if !waive.is_empty() {
+        for layer in policy.needless_waivers() {
+            output::note(&format!(
+                "note: the waiver of {layer} was not needed: nothing is refused for it here"
+            ));
+        }
+    }
+    Ok(policy)
 }
 
 /// Hands over what profiles may ask of the operator's side.

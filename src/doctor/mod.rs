@@ -20,6 +20,7 @@ use std::path::PathBuf;
 /// Source: errno(3) and `asm-generic/errno.h`.
 mod errno {
     pub(super) const EPERM: i32 = 1;
+    pub(super) const ENOENT: i32 = 2;
     pub(super) const EACCES: i32 = 13;
     pub(super) const ENODEV: i32 = 19;
     pub(super) const EINVAL: i32 = 22;

@@ -1,6 +1,6 @@
 //! The layers of the sandbox: what the probes found, and what can be done about it. Pure: facts in, checks out.
 
-use super::errno::{EACCES, EDQUOT, EINVAL, ENODEV, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM};
+use super::errno::{EACCES, EDQUOT, EINVAL, ENODEV, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM};
 use super::{Check, Consequence, Effect, Evidence, Profiles, Status, Who, apparmor};
 use crate::sandbox::{Answer, Attempt, CgroupFlavour, CgroupVersion, Facts, LimitKind};
 use std::path::Path;
@@ -67,6 +67,8 @@ enum Withheld {
     Switch,
     /// AppArmor.
     AppArmor,
+    /// The caller's ids mean nothing in the namespace that it is in.
+    Unmapped,
     /// Something that cannot be seen from here.
     Unseen,
 }
@@ -131,6 +133,18 @@ impl Judge<'_> {
         words != ["0", "0", "4294967295"]
     }
 
+    /// Whether an id of the caller is one of the namespace that it is in. Source: user_namespaces(7), "User and group ID
+    /// mappings"; without that, clone(2) answers `EPERM`.
+    fn is_mapped(&self, map: &str, id: u32) -> bool {
+        let Some(map) = self.facts.setting(map) else {
+            return true;
+        };
+        map.lines().any(|line| {
+            let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            matches!(numbers[..], [first, _, count] if (first..first + count).contains(&u64::from(id)))
+        })
+    }
+
     /// Root where that means anything, else whoever made the namespace that we are in.
     fn root(&self) -> Who {
         if self.is_nested() {
@@ -143,10 +157,11 @@ impl Judge<'_> {
     fn withheld(&self) -> Withheld {
         let is = |path, value| self.facts.setting(path) == Some(value);
         let root = self.facts.uid == 0;
-        if ["clone3", "unshare", "mount"]
-            .iter()
-            .any(|call| self.filter_refuses(call))
+        if !self.is_mapped("/proc/self/uid_map", self.facts.uid)
+            || !self.is_mapped("/proc/self/gid_map", self.facts.gid)
         {
+            Withheld::Unmapped
+        } else if ["clone3", "mount"].iter().any(|call| self.filter_refuses(call)) {
             Withheld::Filter
         } else if is(USERNS_CLONE, "0") && !root {
             Withheld::Switch
@@ -177,9 +192,14 @@ impl Judge<'_> {
                     apparmor::profile(self.program)
                 ),
             ),
+            Withheld::Unmapped => check.remedy(
+                Who::You,
+                "the user or the group of this process has no id in the user namespace around it: map both, as \
+                 unshare --map-user and --map-group do",
+            ),
             Withheld::Unseen => check.remedy(
                 Who::Administrator,
-                "a security module or the program that started this one withholds them: allow them, or run outside of it",
+                "a security module, a chroot or the program that started this one withholds them: allow them, or run outside of it",
             ),
         }
     }
@@ -189,7 +209,13 @@ impl Judge<'_> {
         let answer = self.answer("namespace.user");
         let evidence = [
             self.tried(&["namespace.user", "call.clone3", "start"]),
-            self.read(&[MAX_USER_NAMESPACES, USERNS_CLONE, APPARMOR_RESTRICTS]),
+            self.read(&[
+                MAX_USER_NAMESPACES,
+                USERNS_CLONE,
+                APPARMOR_RESTRICTS,
+                "/proc/self/uid_map",
+                "/proc/self/gid_map",
+            ]),
         ]
         .concat();
         let fail = |found: &str| {
@@ -202,8 +228,8 @@ impl Judge<'_> {
             Answer::Refused(ENOSPC) => {
                 let limit = self.facts.setting(MAX_USER_NAMESPACES).unwrap_or("unknown");
                 let check = fail(&format!(
-                    "no user namespace can be created: the limit on their number is reached, user.max_user_namespaces \
-                     is {limit}"
+                    "no user namespace can be created: the limit on their number is reached, in this namespace \
+                     (user.max_user_namespaces is {limit}) or in one around it"
                 ));
                 if self.is_nested() {
                     check.remedy(
@@ -286,6 +312,13 @@ impl Judge<'_> {
         let check = Check::new(id, Status::Fail, found)
             .evidence(evidence)
             .affects(self.refused("the view cannot be built"));
+        if self.answer(step) == &Answer::Refused(ENOENT) {
+            return Check {
+                found: "ids cannot be mapped: /proc is not mounted here".to_owned(),
+                ..check
+            }
+            .remedy(self.root(), "mount it: mount -t proc proc /proc");
+        }
         if step.ends_with("_map") && self.facts.uid == 0 {
             return check.remedy(
                 Who::You,
@@ -782,5 +815,174 @@ pub(super) fn evidence(attempt: &Attempt) -> Evidence {
     Evidence {
         tried: attempt.call.clone(),
         answer: attempt.answer.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{Operator, load_profile};
+
+    /// What the probes find where nothing is in the way, changed by `change`: for answers that no kernel at hand gives.
+    fn check_of(id: &str, change: impl FnOnce(&mut Facts)) -> Check {
+        let mut facts = Facts::collect("/nonexistent".as_ref(), &[]);
+        facts.attempts.clear();
+        (facts.uid, facts.gid) = (1000, 1000);
+        for attempt in [
+            "namespace.user",
+            "view.create",
+            "view.setgroups",
+            "view.uid_map",
+            "view.gid_map",
+            "view.identity",
+        ] {
+            answer(&mut facts, attempt, Answer::Done(0));
+        }
+        for (path, text) in [
+            ("/proc/self/uid_map", "0 0 4294967295"),
+            ("/proc/self/gid_map", "0 0 4294967295"),
+            ("/proc/self/status", "Seccomp:\t0"),
+            (USERNS_CLONE, "1"),
+            (APPARMOR_RESTRICTS, "0"),
+        ] {
+            set(&mut facts, path, text);
+        }
+        change(&mut facts);
+        let operator = Operator {
+            profiles: None,
+            search_path: "/usr/bin:/bin",
+            variable: &|_| None,
+        };
+        let profiles = vec![("strict".to_owned(), load_profile("strict", &operator))];
+        let program = Path::new("/opt/factory");
+        let mut checks = checks(&facts, Profiles(&profiles), program).into_iter();
+        checks.find(|check| check.id == id).expect("every check is there")
+    }
+
+    fn answer(facts: &mut Facts, id: &str, answer: Answer) {
+        facts.attempts.retain(|attempt| attempt.id != id);
+        facts.attempts.push(Attempt {
+            id: id.to_owned(),
+            call: id.to_owned(),
+            answer,
+        });
+    }
+
+    fn set(facts: &mut Facts, path: &str, text: &str) {
+        for setting in facts.settings.iter_mut().filter(|setting| setting.path == path) {
+            setting.text = Some(text.to_owned());
+        }
+    }
+
+    fn remedy(check: &Check) -> (Who, &str) {
+        let remedy = check.remedy.as_ref().expect("there is a remedy");
+        (remedy.who, &remedy.text)
+    }
+
+    #[test]
+    fn ubuntus_restriction_is_answered_with_the_profile_of_this_binary() {
+        for (id, step) in [
+            ("userns.rights", "view.private"),
+            ("userns.rights", "view.hostname"),
+            ("userns.create", "namespace.user"),
+        ] {
+            let check = check_of(id, |facts| {
+                for done in ["view.private", "view.tmpfs", "view.hostname"] {
+                    answer(facts, done, Answer::Done(0));
+                }
+                answer(facts, step, Answer::Refused(EACCES));
+                set(facts, APPARMOR_RESTRICTS, "1");
+            });
+            let (who, text) = remedy(&check);
+            assert_eq!((check.status, who), (Status::Fail, Who::Root), "{step}");
+            assert!(
+                text.contains("profile factory \"/opt/factory\"") && text.contains("userns,"),
+                "{text}"
+            );
+            assert!(
+                text.contains("apparmor_parser --replace /etc/apparmor.d/factory"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_ways_to_lose_user_namespaces_have_different_remedies() {
+        let create = |errno, path: &str, text: &str| {
+            let check = check_of("userns.create", |facts| {
+                answer(facts, "namespace.user", Answer::Refused(errno));
+                set(facts, path, text);
+            });
+            let (who, text) = remedy(&check);
+            (who, text.to_owned())
+        };
+        let (who, text) = create(ENOSPC, MAX_USER_NAMESPACES, "0");
+        assert!(
+            who == Who::Root && text.contains("user.max_user_namespaces=15000"),
+            "{text}"
+        );
+        let (who, text) = create(EPERM, USERNS_CLONE, "0");
+        assert!(
+            who == Who::Root && text.contains("unprivileged_userns_clone=1"),
+            "{text}"
+        );
+        let (who, text) = create(EPERM, "/proc/self/status", "Seccomp:\t2");
+        assert!(who == Who::Administrator && text.contains("seccomp="), "{text}");
+        let (who, text) = create(EINVAL, "", "");
+        assert!(who == Who::Nobody && text.contains("CONFIG_USER_NS"), "{text}");
+        let (who, text) = create(EPERM, "/proc/self/gid_map", "0 0 1");
+        assert!(who == Who::You && text.contains("--map-group"), "{text}");
+    }
+
+    #[test]
+    fn the_ways_to_lack_landlock_have_different_remedies() {
+        let landlock = |errno| {
+            let check = check_of("landlock", |facts| {
+                facts.landlock.abi = 0;
+                facts.landlock.answer = Answer::Refused(errno);
+            });
+            let (who, text) = remedy(&check);
+            assert_eq!(check.status, Status::Fail);
+            assert_eq!(check.affects[0].consequence, Consequence::Refused);
+            assert!(text.contains("--waive landlock"), "{text}");
+            (who, text.to_owned())
+        };
+        let (who, text) = landlock(EOPNOTSUPP);
+        assert!(who == Who::Root && text.contains("lsm="), "{text}");
+        let (who, text) = landlock(ENOSYS);
+        assert!(
+            who == Who::Nobody && text.contains("CONFIG_SECURITY_LANDLOCK"),
+            "{text}"
+        );
+        assert_eq!(landlock(EPERM).0, Who::Administrator);
+    }
+
+    #[test]
+    fn without_overlayfs_profiles_are_slower_and_not_refused() {
+        for errno in [ENODEV, EPERM, EINVAL] {
+            let check = check_of("overlay", |facts| {
+                answer(facts, "view.xattr", Answer::Done(0));
+                answer(facts, "view.overlay", Answer::Refused(errno));
+            });
+            assert_eq!(check.status, Status::Warn);
+            assert!(
+                check
+                    .affects
+                    .iter()
+                    .all(|effect| effect.consequence == Consequence::Slower)
+            );
+        }
+    }
+
+    #[test]
+    fn a_delegated_group_that_is_occupied_needs_one_of_its_own() {
+        let check = check_of("limits.memory", |facts| {
+            let cgroups = &mut facts.cgroups;
+            (cgroups.memory, cgroups.flavour) = (None, CgroupFlavour::V2);
+            cgroups.occupied = Some("/sys/fs/cgroup/user.slice/run.scope".into());
+        });
+        let (who, text) = remedy(&check);
+        assert!(who == Who::You && text.contains("Delegate=yes"), "{text}");
+        assert_eq!(check.status, Status::Warn);
     }
 }

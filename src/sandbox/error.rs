@@ -172,6 +172,10 @@ fn layer_remedy(step: &str, errno: Errno) -> String {
             "user namespaces exist but carry no rights: where AppArmor restricts them (Ubuntu 23.10 and newer), give this \
              binary a profile with the rule `userns,`"
         }
+        ("hand over an output stream" | "write the sandbox's gid_map", Errno::EINVAL | Errno::EPERM) => {
+            "this process is in a user namespace that lacks an id which is needed, such as the one that sandboxes use for \
+             root; run as an ordinary user whose ids are mapped, or outside"
+        }
         ("mount a private /proc", _) => {
             "parts of the host's /proc are masked, as in a container: run it with an unmasked /proc, or outside"
         }

@@ -4,6 +4,7 @@
 //! - Namespaces and the system call filter cannot be waived. A profile that does without them says so itself.
 
 use super::policy::{Policy, Require};
+use super::probe::{self, Cgroups};
 use super::report::LimitKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -94,6 +95,17 @@ impl Policy {
             }
         }
         floor
+    }
+
+    /// Of the layers that are waived, those that this host has, or that the profile does not require: nothing would have
+    /// been refused for them.
+    pub fn needless_waivers(&self) -> Vec<Layer> {
+        let (landlock, cgroups) = (probe::landlock(), Cgroups::find());
+        let is_needless = |layer: &Layer| match layer.limit() {
+            None => landlock.abi >= self.require.landlock_abi,
+            Some(limit) => !self.require.limits.contains(&limit) || cgroups.group(limit).is_some(),
+        };
+        self.waive.iter().copied().filter(is_needless).collect()
     }
 }
 

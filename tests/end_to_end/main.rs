@@ -3,6 +3,7 @@
 
 mod arrows;
 mod conformance;
+mod doctor;
 mod git;
 mod interrupt;
 mod providers;

@@ -111,6 +111,11 @@ fn what_the_host_has_of_a_waived_layer_is_still_enforced() {
     assert_eq!(with["waived"], json!(["landlock"]));
     assert_eq!(without["waived"], json!([]));
     assert_eq!(with["enforced"]["landlock_abi"], without["enforced"]["landlock_abi"]);
+    let noted = |profile: &str| {
+        let words = ["exec", "--profile", profile, "--waive", "landlock", "--", "true"];
+        text(&project.factory(&words).stderr).contains("not needed")
+    };
+    assert_eq!((noted("strict"), noted("future")), (true, false));
 }
 
 #[test]

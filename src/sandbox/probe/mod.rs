@@ -31,6 +31,12 @@ use std::time::{Duration, Instant};
 /// How long one answer may take. A mount of a network file system whose server is gone can block for ever.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How many questions of a topic may hang; each costs [`PATIENCE`].
+const MOST_HANGING: usize = 2;
+
+/// How many children a topic may take: more than it has questions.
+const MOST_CHILDREN: usize = 64;
+
 /// The most that is read of one file; those of the kernel are shorter.
 const LONGEST_FILE: u64 = 64 << 10;
 
@@ -162,7 +168,7 @@ pub fn landlock() -> Landlock {
 
 /// Files that say what this kernel is set to. Sources: the kernel's `Documentation/admin-guide/sysctl`, namespaces(7),
 /// seccomp(2), proc(5); `unprivileged_userns_clone` is Debian's and `apparmor_restrict_unprivileged_userns` Ubuntu's.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "/proc/sys/user/max_user_namespaces",
     "/proc/sys/kernel/unprivileged_userns_clone",
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
@@ -176,6 +182,7 @@ const SETTINGS: [&str; 15] = [
     "/sys/module/apparmor/parameters/enabled",
     "/proc/self/attr/current",
     "/proc/self/uid_map",
+    "/proc/self/gid_map",
     "/proc/self/cgroup",
     "/proc/self/status",
 ];
@@ -187,6 +194,8 @@ pub struct Facts {
     pub kernel: String,
     /// The caller's user id.
     pub uid: u32,
+    /// The caller's group id.
+    pub gid: u32,
     /// Names of the groups that the caller is in, numbers where they have none.
     pub groups: Vec<String>,
     /// Everything that was tried, in its order.
@@ -218,6 +227,7 @@ impl Facts {
         Facts {
             kernel: release.unwrap_or_default(),
             uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
             groups: groups(),
             landlock: Landlock::of(of("landlock.version"), &of("landlock.errata")),
             settings: SETTINGS.map(read).into(),
@@ -318,8 +328,8 @@ struct Found {
 impl Found {
     /// Asks about one topic, again from the next question on when a question ended the child.
     fn ask(&mut self, program: &Path, topic: Topic, places: &[PathBuf]) {
-        let mut from = 0;
-        loop {
+        let (mut from, mut hanging) = (0, 0);
+        for _ in 0..MOST_CHILDREN {
             let before = self.attempts.len();
             let Some(last) = self.ask_once(program, topic, from, places) else {
                 return;
@@ -329,10 +339,11 @@ impl Found {
                 return;
             }
             if let Some(attempt) = self.attempts.last_mut() {
-                attempt.answer = last;
+                attempt.answer = last.clone();
             }
             from += answered;
-            if !topic.can_go_on() {
+            hanging += usize::from(last == Answer::Silent);
+            if !topic.can_go_on() || hanging == MOST_HANGING {
                 return;
             }
         }
