@@ -1,6 +1,8 @@
 //! The host besides the layers of the sandbox: groups, kernel settings, room, git, tools; and one real command.
 
-use super::{CHECKS, Check, Consequence, Evidence, Kind, LAST, Profiles, Question, Status, Who, errno, sandbox};
+use super::{
+    CHECKS, Check, Consequence, Effect, Evidence, Kind, LAST, Profiles, Question, Status, Who, errno, sandbox,
+};
 use crate::change::BaseEntry;
 use crate::sandbox::{Answer, Command, Facts, Outcome, Policy, Sandbox, Space, Tree, find_program, spawn};
 use crate::types::{Problem as _, RepoPath};
@@ -71,8 +73,10 @@ pub(super) fn checks(facts: &Facts, profiles: Profiles<'_>, question: &Question)
             .iter()
             .map(|(name, place)| disk(facts, profiles, name, place)),
     );
+    checks.push(memory(facts, question));
+    checks.push(grants(facts, question));
     checks.push(git(&question.search_path));
-    checks.push(tools(question));
+    checks.push(tools(facts, question));
     checks
 }
 
@@ -274,6 +278,102 @@ fn elsewhere(name: &str) -> &'static str {
     }
 }
 
+/// What a finding means for the one profile that is to run.
+fn only(policy: &Policy, consequence: Consequence, how: &str) -> Vec<Effect> {
+    vec![Effect {
+        profile: policy.profile.clone(),
+        consequence,
+        how: how.to_owned(),
+    }]
+}
+
+/// Whether what a command may use together is there: memory, and private file systems, which are memory too.
+fn memory(facts: &Facts, question: &Question) -> Check {
+    let id = "memory";
+    let line = facts
+        .setting("/proc/meminfo")
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("MemAvailable:")));
+    let available = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let (Some(available), Some(policy)) = (available, question.policy()) else {
+        return Check::new(
+            id,
+            Status::Unknown,
+            "what is available, or what the profile allows, is not known",
+        );
+    };
+    let available = available << 10;
+    let allowed = policy.limits.memory.0.saturating_add(policy.tmp.size.0);
+    let found = format!(
+        "{} are available; `{}` lets a command use {}, its private files included",
+        roughly(available),
+        policy.profile,
+        roughly(allowed)
+    );
+    let evidence = vec![Evidence {
+        tried: "MemAvailable in /proc/meminfo".to_owned(),
+        answer: line.unwrap_or_default().trim().to_owned(),
+    }];
+    if available >= allowed {
+        return Check::new(id, Status::Ok, found).evidence(evidence);
+    }
+    Check::new(id, Status::Warn, found)
+        .evidence(evidence)
+        .affects(only(
+            policy,
+            Consequence::Weaker,
+            "the host can run out of memory before a command reaches its limit",
+        ))
+        .remedy(
+            Who::You,
+            "lower `memory` under [limits] or `tmp` under [fs] in a profile of your own, or free memory",
+        )
+}
+
+/// Whether the file systems behind what the profile grants answer, and quickly.
+fn grants(facts: &Facts, question: &Question) -> Check {
+    let id = "grants";
+    let Some(policy) = question.policy() else {
+        return Check::new(id, Status::Unknown, "not looked at: the profile cannot be read");
+    };
+    let paths: BTreeSet<&PathBuf> = policy.read.iter().map(|grant| &grant.path).collect();
+    let space = |path: &Path| facts.spaces.iter().find(|space| space.place == path);
+    let shown = |paths: &[&&PathBuf]| {
+        let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        names.join(", ")
+    };
+    let silent: Vec<&&PathBuf> = paths.iter().filter(|path| space(path).is_none()).collect();
+    if !silent.is_empty() {
+        return Check::new(
+            id,
+            Status::Unknown,
+            format!("no answer from the file systems of {}", shown(&silent)),
+        )
+        .evidence(tried(facts, "space"))
+        .remedy(
+            Who::Administrator,
+            "see whether the machines behind them are up, or take the paths out of the profile",
+        );
+    }
+    let slow: Vec<&&PathBuf> = paths
+        .iter()
+        .filter(|path| space(path).and_then(remote).is_some())
+        .collect();
+    if !slow.is_empty() {
+        return Check::new(id, Status::Warn, format!("on another machine: {}", shown(&slow)))
+            .affects(only(
+                policy,
+                Consequence::Slower,
+                "another machine answers for every file",
+            ))
+            .remedy(Who::You, "grant a local copy instead");
+    }
+    Check::new(
+        id,
+        Status::Ok,
+        format!("the file systems of {} paths answer", paths.len()),
+    )
+}
+
 /// The git that is built in does the work; the one on `PATH` is for whoever merges the branch.
 fn git(search_path: &str) -> Check {
     let own = libgit2_version();
@@ -323,12 +423,20 @@ fn version(program: &Path) -> Option<String> {
 }
 
 /// What the repository's verification starts, as seen from inside.
-fn tools(question: &Question) -> Check {
+fn tools(facts: &Facts, question: &Question) -> Check {
     let id = "tools";
-    let policy = question.profiles.iter().find(|(name, _)| *name == question.profile);
-    let Some((_, Ok(policy))) = policy else {
+    let Some(policy) = question.policy() else {
         return Check::new(id, Status::Unknown, "not looked for: the profile cannot be read");
     };
+    let repository = question.repository();
+    if !facts.spaces.iter().any(|space| space.place == repository) {
+        // Opening what does not answer would hang for good.
+        let found = format!(
+            "not looked for: the file system of {} does not answer",
+            repository.display()
+        );
+        return Check::new(id, Status::Unknown, found).remedy(Who::You, "name a repository with --repo");
+    }
     let script = match verify_script(&question.repository) {
         Ok(script) => script,
         Err(reason) => {
@@ -359,11 +467,11 @@ fn tools(question: &Question) -> Check {
     if !missing.is_empty() {
         return Check::new(id, Status::Fail, format!("not in the sandbox: {}", missing.join(", ")))
             .evidence(evidence)
-            .affects(vec![super::Effect {
-                profile: policy.profile.clone(),
-                consequence: Consequence::Refused,
-                how: "the repository's verification needs them".to_owned(),
-            }])
+            .affects(only(
+                policy,
+                Consequence::Refused,
+                "the repository's verification needs them",
+            ))
             .remedy(Who::You, grant);
     }
     let hidden = script.map_or_else(Vec::new, |text| hidden_programs(&text, policy, &question.search_path));
@@ -446,21 +554,13 @@ fn is_prefix(word: &str) -> bool {
 /// Runs `true` under the profile: what a run does before it asks a model.
 pub(super) async fn real_command(question: &Question) -> Check {
     let id = LAST.0;
-    let policy = question.profiles.iter().find(|(name, _)| *name == question.profile);
-    let Some((_, Ok(policy))) = policy else {
+    let Some(policy) = question.policy() else {
         return Check::new(id, Status::Unknown, "not tried: the profile cannot be read");
     };
     let evidence = |answer: String| {
         vec![Evidence {
             tried: format!("run `true` under profile `{}`", policy.profile),
             answer,
-        }]
-    };
-    let effect = |how: &str| {
-        vec![super::Effect {
-            profile: policy.profile.clone(),
-            consequence: Consequence::Refused,
-            how: how.to_owned(),
         }]
     };
     let tree = Tree { layers: Vec::new() };
@@ -487,7 +587,7 @@ pub(super) async fn real_command(question: &Question) -> Check {
                 format!("a sandbox was built, and `true` {described} in it"),
             )
             .evidence(evidence(described))
-            .affects(effect("no command works"));
+            .affects(only(policy, Consequence::Refused, "no command works"));
             let check = Check {
                 kind: Kind::Host,
                 ..check
@@ -508,7 +608,7 @@ pub(super) async fn real_command(question: &Question) -> Check {
             let found = format!("{error}{}", cause.unwrap_or_default());
             let check = Check::new(id, Status::Fail, found.clone())
                 .evidence(evidence(found))
-                .affects(effect("no command can be run"));
+                .affects(only(policy, Consequence::Refused, "no command can be run"));
             let kind = if error.is_missing_layer() {
                 Kind::Layer
             } else {

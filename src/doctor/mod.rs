@@ -50,6 +50,29 @@ pub struct Question {
     pub places: Vec<(&'static str, PathBuf)>,
 }
 
+impl Question {
+    /// The policy of the profile that is to run, when it can be read.
+    fn policy(&self) -> Option<&Policy> {
+        let (_, policy) = self.profiles.iter().find(|(name, _)| *name == self.profile)?;
+        policy.as_ref().ok()
+    }
+
+    /// The repository by its absolute path, as file systems are asked about it.
+    fn repository(&self) -> PathBuf {
+        std::path::absolute(&self.repository).unwrap_or_else(|_| self.repository.clone())
+    }
+
+    /// Every place whose file system matters, the most telling first: a few that hang end the asking.
+    fn all_places(&self) -> Vec<PathBuf> {
+        let named = self.places.iter().map(|(_, place)| place.clone());
+        let granted = self.policy().into_iter().flat_map(|policy| &policy.read);
+        named
+            .chain([self.repository()])
+            .chain(granted.map(|grant| grant.path.clone()))
+            .collect()
+    }
+}
+
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,7 +209,7 @@ pub struct Check {
 }
 
 /// Every check in the order of reports.
-pub const CHECKS: [(&str, Kind); 28] = [
+pub const CHECKS: [(&str, Kind); 30] = [
     ("profile", Kind::Profile),
     ("userns.create", Kind::Layer),
     ("userns.rights", Kind::Layer),
@@ -213,6 +236,8 @@ pub const CHECKS: [(&str, Kind); 28] = [
     ("disk.state", Kind::Host),
     ("disk.cache", Kind::Host),
     ("disk.temp", Kind::Host),
+    ("memory", Kind::Host),
+    ("grants", Kind::Host),
     ("git", Kind::Host),
     ("tools", Kind::Host),
 ];
@@ -292,8 +317,7 @@ impl Examination {
 
 /// Examines this host. Nothing is changed by it.
 pub async fn examine(question: Question) -> Examination {
-    let places: Vec<PathBuf> = question.places.iter().map(|(_, place)| place.clone()).collect();
-    let facts = Facts::collect(&question.program, &places);
+    let facts = Facts::collect(&question.program, &question.all_places());
     let profiles = Profiles(&question.profiles);
     let mut checks = vec![profile(&question)];
     checks.extend(sandbox::checks(&facts, profiles, &question.program));

@@ -585,6 +585,43 @@ fn a_program_of_the_verify_script_that_is_only_outside_is_named() {
     assert_eq!(answer.status("tools"), "ok", "control: {}", answer.text("tools"));
 }
 
+#[test]
+fn a_delegated_group_is_found_and_one_that_is_not_is_not() {
+    const UNIFIED: &str = "/sys/fs/cgroup/unified";
+    let root = [UNIFIED, "/sys/fs/cgroup"]
+        .into_iter()
+        .find(|root| fs::exists(format!("{root}/cgroup.procs")).unwrap());
+    let writable =
+        root.is_some_and(|root| is_root() && nix::unistd::access(root, nix::unistd::AccessFlags::W_OK).is_ok());
+    if !has("root", writable) {
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("home")).unwrap();
+    fs::set_permissions(place.path("home"), fs::Permissions::from_mode(0o777)).unwrap();
+    let group = PathBuf::from(root.unwrap()).join(format!("factory-test-{}", std::process::id()));
+    fs::create_dir(&group).unwrap();
+    // As a service manager delegates: the directory and the file that moves processes. Source: cgroups(7), "Delegation".
+    let script = "if [ \"$DELEGATE\" ]; then chown 65534 \"$GROUP\" \"$GROUP/cgroup.procs\"; fi; \
+        echo $$ > \"$GROUP/cgroup.procs\"; \
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \"$0\" \"$@\"";
+    let kill = |delegate: &str| {
+        let mut command = place.command(&["sh", "-e", "-c", script], &DOCTOR);
+        let output = command.env("GROUP", &group).env("DELEGATE", delegate).output().unwrap();
+        Answer::of(&output).0["facts"]["cgroups"]["kill"].clone()
+    };
+    let (without, with) = (kill(""), kill("yes"));
+    let left = fs::read_dir(&group)
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .count();
+    fs::remove_dir(&group).unwrap();
+    assert_eq!(without, Value::Null);
+    assert_eq!(with, group.display().to_string());
+    assert_eq!(left, 0);
+}
+
 // The documentation.
 
 #[test]

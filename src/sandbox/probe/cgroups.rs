@@ -216,10 +216,16 @@ impl Search {
 
     fn kill(&mut self) -> Option<PathBuf> {
         let candidates = self.own_and_above("")?;
-        // A group that nobody is in: there is nothing to be killed.
-        candidates
-            .into_iter()
-            .find(|parent| self.try_group("kill", parent, "cgroup.kill", "1").is_ok())
+        for parent in candidates {
+            if !self.may_move_within("kill", &parent) {
+                break;
+            }
+            // A group that nobody is in: there is nothing to be killed.
+            if self.try_group("kill", &parent, "cgroup.kill", "1").is_ok() {
+                return Some(parent);
+            }
+        }
+        None
     }
 
     /// The directories of our own group and of those above it that are in view; `controller` is empty for version 2.

@@ -168,7 +168,7 @@ pub fn landlock() -> Landlock {
 
 /// Files that say what this kernel is set to. Sources: the kernel's `Documentation/admin-guide/sysctl`, namespaces(7),
 /// seccomp(2), proc(5); `unprivileged_userns_clone` is Debian's and `apparmor_restrict_unprivileged_userns` Ubuntu's.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 17] = [
     "/proc/sys/user/max_user_namespaces",
     "/proc/sys/kernel/unprivileged_userns_clone",
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
@@ -185,6 +185,7 @@ const SETTINGS: [&str; 16] = [
     "/proc/self/gid_map",
     "/proc/self/cgroup",
     "/proc/self/status",
+    "/proc/meminfo",
 ];
 
 /// Everything that was found out.
