@@ -112,6 +112,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::{Operator, load_profile};
 
     #[test]
     fn layers_read_back_as_written() {
@@ -121,6 +122,27 @@ mod tests {
                 serde_json::to_value(layer).ok(),
                 Some(serde_json::Value::from(layer.as_str()))
             );
+        }
+    }
+
+    #[test]
+    fn a_waiver_lowers_the_floor_by_what_it_names_and_nothing_else() {
+        let operator = Operator {
+            profiles: None,
+            search_path: "/usr/bin:/bin",
+            variable: &|_| None,
+        };
+        let mut policy = load_profile("strict", &operator).expect("a built-in profile");
+        policy.require.limits = [LimitKind::Memory, LimitKind::Pids, LimitKind::Cpu].into();
+        assert_eq!(policy.floor(), policy.require);
+        for layer in Layer::ALL {
+            policy.waive = [layer].into();
+            let mut expected = policy.require.clone();
+            match layer.limit() {
+                Some(limit) => assert!(expected.limits.remove(&limit)),
+                None => expected.landlock_abi = 0,
+            }
+            assert_eq!(policy.floor(), expected, "{layer}");
         }
     }
 

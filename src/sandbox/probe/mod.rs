@@ -31,6 +31,9 @@ use std::time::{Duration, Instant};
 /// How long one answer may take. A mount of a network file system whose server is gone can block for ever.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long a child may take to come up; that depends on the load of the machine and on nothing that is asked.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How many questions of a topic may hang; each costs [`PATIENCE`].
 const MOST_HANGING: usize = 2;
 
@@ -395,7 +398,7 @@ impl Found {
             return true;
         };
         let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + START_PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();
             let timeout = PollTimeout::try_from(left as i32).unwrap_or(PollTimeout::ZERO);
