@@ -157,7 +157,9 @@ fn explained(check: &Check) -> String {
     const MOST_EVIDENCE: usize = 8;
     let mut lines = format!("{}: {}\n", check.id, words::line(&check.found));
     let mut field = |name: &str, value: &str| lines.push_str(&format!("  {name:<9}{value}\n"));
-    for evidence in check.evidence.iter().take(MOST_EVIDENCE) {
+    // What did not work first.
+    let (worked, refused): (Vec<_>, Vec<_>) = check.evidence.iter().partition(|evidence| evidence.answer == "done");
+    for evidence in refused.into_iter().chain(worked).take(MOST_EVIDENCE) {
         field(
             "tried",
             &format!("{}: {}", words::line(&evidence.tried), words::line(&evidence.answer)),

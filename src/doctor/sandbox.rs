@@ -45,12 +45,15 @@ pub(super) fn checks(facts: &Facts, profiles: Profiles<'_>, program: &Path) -> V
         judge.limit(
             "limits.cpu",
             LimitKind::Cpu,
-            "processor time is counted by RLIMIT_CPU, for each process by itself",
+            "processor time is counted by a sampler, several times a second",
         ),
         judge.kill(),
         judge.apparmor(),
     ]
 }
+
+/// The namespaces of a sandbox besides that of users.
+const KINDS: [&str; 6] = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
 
 struct Judge<'a> {
     facts: &'a Facts,
@@ -204,11 +207,30 @@ impl Judge<'_> {
         }
     }
 
+    /// What creating user namespaces comes to: a view is made in one, and each run in another inside of that.
+    ///
+    /// A limit on their number can let the first attempt through and refuse those after it, because the kernel takes a while
+    /// to let go of one. Where only some of the other kinds are refused, it is these that are missing.
+    fn creation(&self) -> &Answer {
+        let alone = self.answer("namespace.user");
+        let refused = KINDS
+            .iter()
+            .filter(|kind| !self.answer(&format!("namespace.{kind}")).is_done())
+            .count();
+        if !alone.is_done() || (refused > 0 && refused < KINDS.len()) {
+            return alone;
+        }
+        let together = ["view.create", "view.run"].map(|id| self.answer(id));
+        let withheld =
+            |answer: &&&Answer| matches!(answer, Answer::Refused(ENOSPC | EPERM | EACCES) | Answer::Killed(_));
+        together.iter().find(withheld).copied().unwrap_or(alone)
+    }
+
     fn create(&self) -> Check {
         let id = "userns.create";
-        let answer = self.answer("namespace.user");
+        let answer = self.creation();
         let evidence = [
-            self.tried(&["namespace.user", "call.clone3", "start"]),
+            self.tried(&["namespace.user", "view.create", "view.run", "call.clone3", "start"]),
             self.read(&[
                 MAX_USER_NAMESPACES,
                 USERNS_CLONE,
@@ -267,25 +289,29 @@ impl Judge<'_> {
 
     fn rights(&self) -> Check {
         let id = "userns.rights";
-        const STEPS: [&str; 7] = [
+        const STEPS: [&str; 11] = [
             "view.setgroups",
             "view.uid_map",
             "view.gid_map",
-            "view.identity",
+            "view.hostname",
+            "view.unshare",
             "view.private",
             "view.tmpfs",
-            "view.hostname",
+            "view.run_setgroups",
+            "view.run_uid_map",
+            "view.run_gid_map",
+            "view.identity",
         ];
         let evidence = [
             self.tried(&[&["view.create"], &STEPS[..], &["call.mount"]].concat()),
             self.read(&[APPARMOR_RESTRICTS, "/proc/self/uid_map"]),
         ]
         .concat();
-        if !self.answer("view.create").is_done() {
+        if !self.answer("view.create").is_done() || matches!(self.answer("view.run"), Answer::Refused(_)) {
             return Check::new(
                 id,
                 Status::Unknown,
-                "not tried: there is no user namespace to have rights in",
+                "not tried: there are not the user namespaces to have rights in",
             )
             .evidence(evidence);
         }
@@ -331,12 +357,11 @@ impl Judge<'_> {
 
     fn namespaces(&self) -> Check {
         let id = "namespaces";
-        const KINDS: [&str; 6] = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
         let ids = KINDS.map(|kind| format!("namespace.{kind}"));
         let all: Vec<&str> = ids.iter().map(String::as_str).chain(["view.create"]).collect();
         let evidence = self.tried(&all);
-        if !self.answer("namespace.user").is_done() {
-            return Check::new(id, Status::Unknown, "not tried: the others need a user namespace").evidence(evidence);
+        if !self.creation().is_done() {
+            return Check::new(id, Status::Unknown, "not known: the others need a user namespace").evidence(evidence);
         }
         let refused: Vec<&str> = KINDS
             .iter()
@@ -374,8 +399,12 @@ impl Judge<'_> {
 
     fn proc(&self) -> Check {
         let id = "proc";
-        let mut evidence = self.tried(&["view.proc_subset", "view.proc"]);
-        let (subset, plain) = (self.answer("view.proc_subset"), self.answer("view.proc"));
+        let mut evidence = self.tried(&["view.proc", "view.proc_subset", "view.proc_hidepid"]);
+        let (subset, hidepid) = (self.answer("view.proc_subset"), self.answer("view.proc_hidepid"));
+        let plain = match self.answer("view.proc") {
+            Answer::Done(_) => hidepid,
+            other => other,
+        };
         if subset.is_done() {
             return Check::new(
                 id,
@@ -884,10 +913,11 @@ mod tests {
         for (id, step) in [
             ("userns.rights", "view.private"),
             ("userns.rights", "view.hostname"),
+            ("userns.rights", "view.unshare"),
             ("userns.create", "namespace.user"),
         ] {
             let check = check_of(id, |facts| {
-                for done in ["view.private", "view.tmpfs", "view.hostname"] {
+                for done in ["view.hostname", "view.unshare", "view.private", "view.tmpfs"] {
                     answer(facts, done, Answer::Done(0));
                 }
                 answer(facts, step, Answer::Refused(EACCES));

@@ -12,11 +12,13 @@
 //! ```
 
 mod bundle;
+mod cgroup;
 mod compile;
 mod error;
 mod helper;
 mod init;
 mod launch;
+mod limits;
 mod meter;
 mod output;
 mod policy;
@@ -24,19 +26,20 @@ mod probe;
 mod profile;
 mod report;
 mod setup;
+mod slot;
 mod sys;
 mod waiver;
 
 pub use compile::find_program;
 pub use error::SandboxError;
-pub use launch::{Sandbox, Sink};
+pub use launch::{Sandbox, Sink, limit_keepers};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
 pub use probe::{
     Answer, Attempt, CgroupFlavour, CgroupVersion, Cgroups, Facts, Group, Landlock, Setting, Space, landlock, spawn,
 };
 pub use profile::{Operator, load_profile, profile_names};
 pub use report::{
-    Captured, Enforced, Enforcer, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
+    Captured, Enforced, Enforcer, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
 pub use waiver::{Layer, UnknownLayer};
 

@@ -3,9 +3,10 @@
 //! - A waiver lowers the floor and nothing else: what the host has of a waived layer is still used.
 //! - Namespaces and the system call filter cannot be waived. A profile that does without them says so itself.
 
+use super::launch::limit_keepers;
 use super::policy::{Policy, Require};
-use super::probe::{self, Cgroups};
 use super::report::LimitKind;
+use super::{limits, probe};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -100,10 +101,17 @@ impl Policy {
     /// Of the layers that are waived, those that this host has, or that the profile does not require: nothing would have
     /// been refused for them.
     pub fn needless_waivers(&self) -> Vec<Layer> {
-        let (landlock, cgroups) = (probe::landlock(), Cgroups::find());
+        let (landlock, keepers) = (probe::landlock(), limit_keepers());
+        let held = |limit| {
+            let only = Require {
+                limits: [limit].into(),
+                ..self.require.clone()
+            };
+            limits::check_floor(&self.profile, &only, &keepers).is_ok()
+        };
         let is_needless = |layer: &Layer| match layer.limit() {
             None => landlock.abi >= self.require.landlock_abi,
-            Some(limit) => !self.require.limits.contains(&limit) || cgroups.group(limit).is_some(),
+            Some(limit) => !self.require.limits.contains(&limit) || held(limit),
         };
         self.waive.iter().copied().filter(is_needless).collect()
     }

@@ -4,7 +4,7 @@
 //! `/proc`. Each lives in namespaces or in a thread of its own and ends with it. The control is the same program without
 //! the restriction.
 
-use crate::support::{has, holding, is_root};
+use crate::support::{has, holding, is_root, program};
 use factory::doctor::{CHECKS, LAST};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use serde_json::Value;
@@ -28,10 +28,7 @@ impl Place {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let place = Place { directory };
         // By another process: see `Ground::program`.
-        let copied = Command::new("cp")
-            .arg(env!("CARGO_BIN_EXE_factory"))
-            .arg(place.path("factory"))
-            .status();
+        let copied = Command::new("cp").arg(program()).arg(place.path("factory")).status();
         assert!(copied.unwrap().success());
         let repository = place.path("repository");
         fs::create_dir_all(repository.join("scripts")).unwrap();
@@ -244,6 +241,8 @@ fn a_limit_in_a_namespace_further_out_is_a_limit_too() {
     let place = Place::new();
     // One is for the namespace that makes the caller an ordinary user.
     let script = format!("echo 1 > /proc/sys/user/max_user_namespaces; {ORDINARY}");
+    // A view fits, a run inside of it does not.
+    let nearly = format!("echo 2 > /proc/sys/user/max_user_namespaces; {ORDINARY}");
     let control = format!("echo 100 > /proc/sys/user/max_user_namespaces; {ORDINARY}");
     let answer = Answer::of(&place.inside(&script, &DOCTOR));
     assert_eq!(answer.exit_code(), 21, "{}", answer.0);
@@ -251,8 +250,34 @@ fn a_limit_in_a_namespace_further_out_is_a_limit_too() {
     let run = place.inside(&script, &EXEC);
     assert_eq!(run.status.code(), Some(21));
     assert!(stderr(&run).contains("create namespaces"), "{}", stderr(&run));
+    let answer = Answer::of(&place.inside(&nearly, &DOCTOR));
+    assert_eq!(
+        (answer.exit_code(), answer.status("userns.create")),
+        (21, "fail"),
+        "{}",
+        answer.0
+    );
+    assert_eq!(place.inside(&nearly, &EXEC).status.code(), Some(21));
     assert_eq!(Answer::of(&place.inside(&control, &DOCTOR)).exit_code(), 0);
     assert_eq!(place.inside(&control, &EXEC).status.code(), Some(0));
+}
+
+#[test]
+fn a_limit_on_one_kind_of_namespace_names_that_kind() {
+    let place = Place::new();
+    let script = format!("echo 0 > /proc/sys/user/max_net_namespaces; {ORDINARY}");
+    let answer = Answer::of(&place.inside(&script, &DOCTOR));
+    assert_eq!(
+        (answer.exit_code(), answer.status("namespaces")),
+        (21, "fail"),
+        "{}",
+        answer.0
+    );
+    let found = answer.check("namespaces")["found"].as_str().unwrap();
+    assert_eq!(found, "cannot be created: net");
+    assert!(answer.text("namespaces").contains("user.max_net_namespaces=15000"));
+    assert_eq!(answer.status("userns.create"), "ok", "{}", answer.text("userns.create"));
+    assert_eq!(place.inside(&script, &EXEC).status.code(), Some(21));
 }
 
 #[test]
@@ -363,6 +388,9 @@ fn a_call_that_a_filter_refuses_is_named_and_what_a_run_says_there_agrees() {
     for (calls, name, check) in [
         (&[libc::SYS_clone3][..], "clone3", "userns.create"),
         (&[libc::SYS_mount], "mount", "userns.rights"),
+        (&[libc::SYS_unshare], "unshare", "userns.rights"),
+        (&[libc::SYS_setns], "setns", "seccomp.outer"),
+        (&[libc::SYS_chroot], "chroot", "seccomp.outer"),
         (&[libc::SYS_pivot_root], "pivot_root", "seccomp.outer"),
         (&[libc::SYS_move_mount], "move_mount", "seccomp.outer"),
         (&[libc::SYS_keyctl], "keyctl", "keyrings"),
@@ -380,9 +408,7 @@ fn a_call_that_a_filter_refuses_is_named_and_what_a_run_says_there_agrees() {
             assert_eq!(answer.check(check)["remedy"]["who"], "administrator", "{name} {word}");
             assert_eq!(answer.status("sandbox"), "fail", "{name} {word}");
             let run = place.behind(calls, refuse(), &EXEC);
-            // Where not even a helper can be started, the run names the helper and not the layer.
-            let expected = if (name, word) == ("clone3", "EPERM") { 20 } else { 21 };
-            assert_eq!(run.status.code(), Some(expected), "{name} {word}: {}", stderr(&run));
+            assert_eq!(run.status.code(), Some(21), "{name} {word}: {}", stderr(&run));
         }
     }
 }
@@ -391,12 +417,12 @@ fn a_call_that_a_filter_refuses_is_named_and_what_a_run_says_there_agrees() {
 fn a_filter_that_lets_us_through_is_in_nobodys_way() {
     let place = Place::new();
     let refuse = || SeccompAction::Errno(libc::EPERM as u32);
-    let answer = Answer::of(&place.behind(&[libc::SYS_io_uring_setup, libc::SYS_unshare], refuse(), &DOCTOR));
+    let answer = Answer::of(&place.behind(&[libc::SYS_io_uring_setup, libc::SYS_swapon], refuse(), &DOCTOR));
     assert_eq!(answer.exit_code(), 0, "{}", answer.0);
     assert_eq!(answer.status("seccomp.outer"), "ok");
     assert!(answer.text("seccomp.outer").contains("lets through"));
     assert!(answer.text("io_uring").contains("switched off"));
-    let run = place.behind(&[libc::SYS_io_uring_setup, libc::SYS_unshare], refuse(), &EXEC);
+    let run = place.behind(&[libc::SYS_io_uring_setup, libc::SYS_swapon], refuse(), &EXEC);
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
 }
 

@@ -3,6 +3,7 @@
 
 mod arrows;
 mod conformance;
+mod corpus;
 mod doctor;
 mod git;
 mod interrupt;

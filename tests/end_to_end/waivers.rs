@@ -1,5 +1,7 @@
 //! Waivers through the program itself: what is refused without one, and where one is written down.
 
+use crate::support::{Ground, policy, program};
+use factory::sandbox::{Enforcer, Layer, LimitKind, Policy, limit_keepers};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,7 +50,7 @@ impl Project {
     }
 
     fn factory(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_factory"))
+        Command::new(program())
             .args(words)
             .current_dir(self.path("repository"))
             .env("XDG_STATE_HOME", self.path("state"))
@@ -149,6 +151,24 @@ fn a_waiver_is_in_the_events_the_journal_the_record_and_the_commit() {
     let artifacts = PathBuf::from(events[0]["artifacts"].as_str().unwrap());
     let record: Value = serde_json::from_slice(&fs::read(artifacts.join("run.json")).unwrap()).unwrap();
     assert_eq!(record["policy"]["waive"], json!(["landlock"]));
+}
+
+#[test]
+fn a_limit_that_no_group_keeps_is_refused_and_runs_with_the_waiver() {
+    let ground = Ground::new();
+    let mut policy = policy();
+    policy.require.limits = [LimitKind::Memory].into();
+    let by_group = !matches!(limit_keepers().memory, Enforcer::Sampler);
+    let run = |policy: &Policy| ground.try_run(policy, &factory::sandbox::Command::new(["true"]));
+    match run(&policy) {
+        Ok(_) => assert!(by_group),
+        Err(error) => assert!(!by_group && error.is_missing_layer(), "{error:?}"),
+    }
+    policy.waive = [Layer::LimitPids].into();
+    assert_eq!(run(&policy).is_ok(), by_group, "the waiver of another limit");
+    policy.waive = [Layer::LimitMemory].into();
+    assert!(run(&policy).unwrap().outcome.is_success());
+    assert_eq!(policy.needless_waivers().is_empty(), !by_group);
 }
 
 #[test]

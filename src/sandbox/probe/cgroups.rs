@@ -1,16 +1,16 @@
-//! Which control groups this process can make, and which limits they would keep.
+//! Which control groups this process can make, and why not where it cannot.
 //!
-//! - A group counts only after one was made and a limit was written to it; it is removed at once.
-//! - Version 2 goes before version 1: its groups can be entered at birth and killed as a whole.
+//! - Which ones are used is the launcher's own decision, taken over as it is. What is tried here besides is evidence.
+//! - A group that is made is removed at once.
 //! - It moves no process. Whether this process may move others in is decided by the group that both have in common,
 //!   whose `cgroup.procs` has to be writable. Source: cgroups(7), "Cgroups v2 delegation: containment rules".
 
 use super::{Answer, Attempt};
-use crate::sandbox::report::LimitKind;
+use crate::sandbox::cgroup::Parents;
+use crate::sandbox::report::{Enforcer, LimitKind};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,7 @@ const LIMITS: [(&str, Limit, Limit); 3] = [
         ("memory.limit_in_bytes", "1073741824"),
     ),
     ("pids", ("pids.max", "100"), ("pids.max", "100")),
-    ("cpu", ("cpu.max", "max 100000"), ("cpu.cfs_quota_us", "-1")),
+    ("cpu", ("cpu.max", "max 100000"), ("cpuacct.usage", "0")),
 ];
 
 /// A hierarchy: what it has, where it is mounted, and which of its groups is the root there.
@@ -96,7 +96,8 @@ impl Cgroups {
     /// Finds out, by making groups and removing them again.
     pub fn find() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        Search::new(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")).run()
+        let parents = Parents::find();
+        Search::new(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")).run(&parents)
     }
 
     /// The group for a limit, where there is one.
@@ -113,13 +114,6 @@ impl Cgroups {
             | LimitKind::Output
             | LimitKind::Silence => None,
         }
-    }
-
-    /// Those of `wanted` that no group of ours can keep.
-    pub fn missing(&self, wanted: &BTreeSet<LimitKind>) -> Vec<LimitKind> {
-        let mut missing = wanted.iter().copied().collect::<Vec<_>>();
-        missing.retain(|limit| self.group(*limit).is_none());
-        missing
     }
 }
 
@@ -146,15 +140,25 @@ impl Search {
         }
     }
 
-    fn run(mut self) -> Cgroups {
-        let [memory, pids, cpu] =
-            LIMITS.map(|(controller, v2, v1)| self.unified(controller, v2).or_else(|| self.legacy(controller, v1)));
+    fn run(mut self, parents: &Parents) -> Cgroups {
+        let groups = LIMITS.map(|(controller, v2, v1)| {
+            self.look(controller, v2, v1);
+            let (enforcer, parent) = parents.place(controller)?;
+            Some(Group {
+                version: match enforcer {
+                    Enforcer::CgroupV2 => CgroupVersion::V2,
+                    _ => CgroupVersion::V1,
+                },
+                // Without the slash that joining nothing leaves at the end.
+                parent: parent.components().collect(),
+            })
+        });
         let kill = self.kill();
         let has = |version_2: bool| {
-            self.hierarchies
-                .iter()
-                .any(|one| one.controllers.is_empty() == version_2)
+            let mut hierarchies = self.hierarchies.iter();
+            hierarchies.any(|one| one.controllers.is_empty() == version_2)
         };
+        let [memory, pids, cpu] = groups;
         Cgroups {
             flavour: match (has(true), has(false)) {
                 (true, false) => CgroupFlavour::V2,
@@ -172,46 +176,22 @@ impl Search {
         }
     }
 
-    /// In version 2: in our own group, else in one above it as far as we may move processes.
-    fn unified(&mut self, controller: &str, (file, value): Limit) -> Option<Group> {
-        let candidates = self.own_and_above("")?;
-        for (distance, parent) in candidates.iter().enumerate() {
-            if !self.may_move_within(controller, parent) {
-                break;
-            }
-            match self.try_group(controller, parent, file, value) {
-                Ok(()) => {
-                    return Some(Group {
-                        version: CgroupVersion::V2,
-                        parent: parent.clone(),
-                    });
-                }
-                // The group has no such controller: its parent does not hand it on.
-                Err(Errno::ENOENT) if distance == 0 && is_delegated(parent, controller) => {
-                    self.occupied = Some(parent.clone());
-                }
-                Err(_) => {}
+    /// Tries in our own groups what a limit takes.
+    fn look(&mut self, controller: &str, v2: Limit, v1: Limit) {
+        if let Some(own) = self.own_and_above("").and_then(|all| all.into_iter().next()) {
+            let may_move = self.may_move_within(controller, &own);
+            // The group has no such controller: its parent does not hand it on.
+            let tried = may_move.then(|| self.try_group(controller, &own, v2));
+            if tried == Some(Err(Errno::ENOENT)) && is_delegated(&own, controller) {
+                self.occupied = Some(own);
             }
         }
-        None
-    }
-
-    /// In version 1: in our own group, else in the topmost.
-    fn legacy(&mut self, controller: &str, (file, value): Limit) -> Option<Group> {
-        let candidates = self.own_and_above(controller)?;
-        let (own, top) = (candidates.first()?.clone(), candidates.last()?.clone());
-        for parent in [&own, &top] {
-            if self.try_group(controller, parent, file, value).is_ok() {
-                return Some(Group {
-                    version: CgroupVersion::V1,
-                    parent: parent.clone(),
-                });
-            }
-            if own == top {
-                break;
-            }
+        // Version 1 counts processor time by a controller of its own.
+        let name = if controller == "cpu" { "cpuacct" } else { controller };
+        if let Some(own) = self.own_and_above(name).and_then(|all| all.into_iter().next()) {
+            // The attempt is the evidence, whatever comes of it.
+            let _ = self.try_group(controller, &own, v1);
         }
-        None
     }
 
     fn kill(&mut self) -> Option<PathBuf> {
@@ -221,7 +201,7 @@ impl Search {
                 break;
             }
             // A group that nobody is in: there is nothing to be killed.
-            if self.try_group("kill", &parent, "cgroup.kill", "1").is_ok() {
+            if self.try_group("kill", &parent, ("cgroup.kill", "1")).is_ok() {
                 return Some(parent);
             }
         }
@@ -269,7 +249,7 @@ impl Search {
     }
 
     /// Makes a group, writes a limit to it and removes it.
-    fn try_group(&mut self, id: &str, parent: &Path, file: &str, value: &str) -> Result<(), Errno> {
+    fn try_group(&mut self, id: &str, parent: &Path, (file, value): Limit) -> Result<(), Errno> {
         let group = parent.join(format!("factory-probe-{}", std::process::id()));
         let made = fs::create_dir(&group).map_err(errno);
         self.note(id, format!("mkdir({})", group.display()), made.map(|()| 0));
@@ -384,9 +364,8 @@ mod tests {
 
     #[test]
     fn without_mounts_there_are_no_groups() {
-        let none = Search::new("", "0::/\n").run();
+        let none = Search::new("", "0::/\n").run(&Parents::default());
         assert_eq!(none.flavour, CgroupFlavour::None);
-        let wanted = BTreeSet::from([LimitKind::Memory, LimitKind::Pids]);
-        assert_eq!(none.missing(&wanted), [LimitKind::Memory, LimitKind::Pids]);
+        assert_eq!((none.memory, none.pids, none.kill), (None, None, None));
     }
 }

@@ -1,18 +1,20 @@
 //! The child that tries things: one topic a process, one line before each attempt and one after it.
 
 use super::{Answer, Space};
-use crate::sandbox::setup::{HOST_ID_FOR_ROOT, INSIDE_ID};
+use crate::sandbox::helper::host_ids;
+use crate::sandbox::setup::INSIDE_ID;
+use crate::sandbox::slot;
 use crate::sandbox::sys::{self, Forked};
 use landlock::{AccessFs, Ruleset, RulesetAttr as _};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// The hidden subcommand by which this project's binary becomes such a child.
@@ -174,7 +176,7 @@ fn namespaces(teller: &mut Teller) {
         teller.attempt(
             &format!("namespace.{name}"),
             &format!("clone3({flags})"),
-            || match sys::clone3(libc::CLONE_NEWUSER | flag)? {
+            || match sys::clone3(libc::CLONE_NEWUSER | flag, None)? {
                 Forked::Child => sys::exit_now(0),
                 Forked::Parent(process) => sys::wait_for(process.pid).map(|_| 0),
             },
@@ -182,25 +184,51 @@ fn namespaces(teller: &mut Teller) {
     }
 }
 
-/// Everything that building a sandbox takes, in the launcher's order, up to the first step without which none can follow.
+/// Everything that building a sandbox takes, in the launcher's order: a slot with a view, and a run in it.
 fn view(teller: &mut Teller) {
+    let (uid, gid) = host_ids();
+    // A slot of root keeps the id with which it can reach root's directories.
+    let root = if Uid::effective().is_root() { "0 0 1\n" } else { "" };
+    let maps = [
+        format!("{root}{INSIDE_ID} {uid} 1"),
+        format!("{root}{INSIDE_ID} {gid} 1"),
+    ];
+    nest(teller, "create", slot::NAMESPACES, Path::new("/proc"), &maps, the_slot);
+}
+
+/// Clones a process into namespaces, maps its ids, and has it try `steps`. `processes` is a `/proc` of the pid namespace
+/// that the caller is in.
+fn nest(
+    teller: &mut Teller,
+    id: &str,
+    namespaces: libc::c_int,
+    processes: &Path,
+    maps: &[String; 2],
+    steps: fn(&mut Teller),
+) {
     let Ok((mapped, map)) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC) else {
         return;
     };
-    let all = NAMESPACES
-        .iter()
-        .filter(|(name, _)| *name != "time")
-        .fold(0, |flags, (_, flag)| flags | flag);
-    let mut made = None;
     let mut channel = Some((mapped, map));
-    teller.attempt("view.create", "clone3(all seven namespaces)", || {
-        match sys::clone3(all)? {
+    let mut made = None;
+    let call = match id {
+        "create" => "clone3(user, mnt, pid, net, ipc, uts)",
+        _ => "clone3(user, mnt, pid, ipc, uts, cgroup) inside",
+    };
+    teller.attempt(&format!("view.{id}"), call, || {
+        match sys::clone3(namespaces, None)? {
             Forked::Child => {
                 let Some((mapped, map)) = channel.take() else {
                     sys::exit_now(1)
                 };
                 drop(map);
-                inside(mapped)
+                let _ = sys::set_parent_death_signal(Signal::SIGKILL);
+                // End of file instead of a byte: the ids could not be mapped.
+                if !matches!(nix::unistd::read(&mapped, &mut [0]), Ok(1)) {
+                    sys::exit_now(1);
+                }
+                steps(&mut Teller { from: 0, next: 0 });
+                sys::exit_now(0)
             }
             Forked::Parent(process) => made = Some(process),
         }
@@ -209,7 +237,20 @@ fn view(teller: &mut Teller) {
     let (Some(process), Some((_, map))) = (made, channel) else {
         return;
     };
-    if map_ids(teller, process.pid) {
+    let [uid_map, gid_map] = maps;
+    let mut write = |file: &str, content: &str| {
+        let call = format!("write `{}` to /proc/PID/{file}", content.replace('\n', ", "));
+        let id = match id {
+            "create" => format!("view.{file}"),
+            _ => format!("view.{id}_{file}"),
+        };
+        teller.attempt(&id, &call, || {
+            fs::write(processes.join(format!("{}/{file}", process.pid)), content)
+                .map(|()| 0)
+                .map_err(errno)
+        })
+    };
+    if write("setgroups", "deny") && write("uid_map", uid_map) && write("gid_map", gid_map) {
         // If it is gone, its silence tells.
         let _ = nix::unistd::write(&map, b"1");
     }
@@ -222,40 +263,47 @@ fn view(teller: &mut Teller) {
     }
 }
 
-/// Maps ids as the launcher does: never host root, also when the caller is root.
-fn map_ids(teller: &mut Teller, pid: i32) -> bool {
-    let (uid, gid) = match (Uid::effective(), Gid::effective()) {
-        (uid, _) if uid.is_root() => (HOST_ID_FOR_ROOT, HOST_ID_FOR_ROOT),
-        (uid, gid) => (uid.as_raw(), gid.as_raw()),
-    };
-    [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", format!("{INSIDE_ID} {uid} 1")),
-        ("gid_map", format!("{INSIDE_ID} {gid} 1")),
-    ]
-    .iter()
-    .all(|(file, content)| {
-        let call = format!("write `{content}` to /proc/PID/{file}");
-        teller.attempt(&format!("view.{file}"), &call, || {
-            fs::write(format!("/proc/{pid}/{file}"), content)
-                .map(|()| 0)
-                .map_err(errno)
-        })
-    })
+/// Where a slot builds, and where a run does.
+const SCRATCH: [&str; 4] = ["/tmp", "/mnt", "/var", "/usr"];
+
+fn scratch() -> Option<&'static Path> {
+    SCRATCH.map(Path::new).into_iter().find(|path| path.is_dir())
 }
 
-/// The first process of the new namespaces.
-fn inside(mapped: OwnedFd) -> ! {
-    let _ = sys::set_parent_death_signal(Signal::SIGKILL);
-    if !matches!(nix::unistd::read(&mapped, &mut [0]), Ok(1)) {
-        sys::exit_now(1);
+fn the_slot(teller: &mut Teller) {
+    teller.attempt("view.hostname", "sethostname", || {
+        nix::unistd::sethostname("factory").map(|()| 0)
+    });
+    teller.attempt("view.unshare", "unshare(CLONE_NEWNS)", || {
+        unshare(CloneFlags::CLONE_NEWNS).map(|()| 0)
+    });
+    let none: Option<&str> = None;
+    let private = teller.attempt("view.private", "mount(/, MS_REC|MS_PRIVATE)", || {
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map(|()| 0)
+    });
+    let mut own_proc = None;
+    // Without a private view of mounts nothing further may be mounted.
+    if let Some(scratch) = scratch().filter(|_| private) {
+        let mounted = tmpfs(teller, "view.tmpfs", scratch, "mode=0755,size=1m,nr_inodes=100");
+        for place in ["proc", "own-proc", "backstage"].iter().filter(|_| mounted) {
+            // One that is missing shows as the error of the mount that needs it.
+            let _ = fs::create_dir(scratch.join(place));
+        }
+        if mounted {
+            own_proc = Some(scratch.join("proc")).filter(|place| proc(teller, "view.proc", place, None));
+        }
     }
-    let mut teller = Teller { from: 0, next: 0 };
-    steps(&mut teller);
-    sys::exit_now(0)
+    for call in sys::probe::NEEDED.iter().filter(|call| call.wants_rights) {
+        teller.attempt(&format!("call.{}", call.name), call.name, || call.call());
+    }
+    // Its ids are mapped through the slot's own /proc, the host's not knowing its number.
+    if let Some(processes) = own_proc {
+        let maps = [(); 2].map(|()| format!("{INSIDE_ID} {INSIDE_ID} 1"));
+        nest(teller, "run", slot::RUN_NAMESPACES, &processes, &maps, the_run);
+    }
 }
 
-fn steps(teller: &mut Teller) {
+fn the_run(teller: &mut Teller) {
     let taken = teller.attempt("view.identity", "setresuid, setresgid to the mapped ids", || {
         let (gid, uid) = (Gid::from_raw(INSIDE_ID), Uid::from_raw(INSIDE_ID));
         nix::unistd::setresgid(gid, gid, gid)?;
@@ -275,23 +323,16 @@ fn steps(teller: &mut Teller) {
                 .map_err(errno)
         },
     );
-    let none: Option<&str> = None;
-    let private = teller.attempt("view.private", "mount(/, MS_REC|MS_PRIVATE)", || {
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map(|()| 0)
-    });
-    // Without a private view of mounts nothing further may be mounted.
-    if private {
-        mounts(teller);
+    // Only where the slot has put its own tmpfs: elsewhere these would be the host's directories.
+    if let Some(scratch) = scratch().filter(|scratch| scratch.join("own-proc").is_dir()) {
+        let place = scratch.join("own-proc");
+        proc(teller, "view.proc_subset", &place, Some("hidepid=invisible,subset=pid"));
+        proc(teller, "view.proc_hidepid", &place, Some("hidepid=2"));
+        layers(teller, &scratch.join("backstage"));
     }
-    teller.attempt("view.hostname", "sethostname", || {
-        nix::unistd::sethostname("factory").map(|()| 0)
-    });
     teller.attempt("view.keyring", "keyctl(KEYCTL_JOIN_SESSION_KEYRING)", || {
         sys::join_new_session_keyring().map(|()| 0)
     });
-    for call in sys::probe::NEEDED.iter().filter(|call| call.wants_rights) {
-        teller.attempt(&format!("call.{}", call.name), call.name, || call.call());
-    }
     teller.attempt("view.no_new_privs", "prctl(PR_SET_NO_NEW_PRIVS)", || {
         nix::sys::prctl::set_no_new_privs().map(|()| 0)
     });
@@ -299,48 +340,34 @@ fn steps(teller: &mut Teller) {
     teller.attempt("view.filter", "seccomp(SECCOMP_SET_MODE_FILTER)", filter);
 }
 
-fn mounts(teller: &mut Teller) {
-    let Some(scratch) = ["/tmp", "/mnt", "/var", "/usr"]
-        .map(Path::new)
-        .into_iter()
-        .find(|path| path.is_dir())
-    else {
-        return;
-    };
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let mounted = teller.attempt("view.tmpfs", "mount(tmpfs, size, nr_inodes)", || {
-        mount(
-            Some("tmpfs"),
-            scratch,
-            Some("tmpfs"),
-            flags,
-            Some("mode=0700,size=1m,nr_inodes=100"),
-        )
-        .map(|()| 0)
-    });
-    if !mounted {
+const FLAGS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+
+fn tmpfs(teller: &mut Teller, id: &str, place: &Path, options: &str) -> bool {
+    teller.attempt(id, "mount(tmpfs, size, nr_inodes)", || {
+        mount(Some("tmpfs"), place, Some("tmpfs"), FLAGS, Some(options)).map(|()| 0)
+    })
+}
+
+fn proc(teller: &mut Teller, id: &str, place: &Path, options: Option<&str>) -> bool {
+    let call = format!(
+        "mount(proc{}{})",
+        if options.is_some() { ", " } else { "" },
+        options.unwrap_or_default()
+    );
+    teller.attempt(id, &call, || {
+        mount(Some("proc"), place, Some("proc"), FLAGS | MsFlags::MS_NOEXEC, options).map(|()| 0)
+    })
+}
+
+/// An overlay with its writable layer on a tmpfs, as a tree gets it.
+fn layers(teller: &mut Teller, backstage: &Path) {
+    if !tmpfs(teller, "view.run_tmpfs", backstage, "mode=0700,size=1m,nr_inodes=100") {
         return;
     }
-    let [proc, lower, upper, work, merged] =
-        ["proc", "lower", "upper", "work", "merged"].map(|name| scratch.join(name));
-    for directory in [&proc, &lower, &upper, &work, &merged] {
+    let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|name| backstage.join(name));
+    for directory in [&lower, &upper, &work, &merged] {
         // One that is missing shows as the error of the mount that needs it.
         let _ = fs::create_dir(directory);
-    }
-    for (id, options) in [
-        ("view.proc_subset", "hidepid=invisible,subset=pid"),
-        ("view.proc", "hidepid=2"),
-    ] {
-        teller.attempt(id, &format!("mount(proc, {options})"), || {
-            mount(
-                Some("proc"),
-                &proc,
-                Some("proc"),
-                flags | MsFlags::MS_NOEXEC,
-                Some(options),
-            )
-            .map(|()| 0)
-        });
     }
     teller.attempt("view.xattr", "setxattr(user.factory) on tmpfs", || {
         rustix::fs::setxattr(&upper, "user.factory", b"", rustix::fs::XattrFlags::empty())
@@ -354,7 +381,7 @@ fn mounts(teller: &mut Teller) {
             upper.display(),
             work.display()
         );
-        mount(Some("overlay"), &merged, Some("overlay"), flags, Some(options.as_str())).map(|()| 0)
+        mount(Some("overlay"), &merged, Some("overlay"), FLAGS, Some(options.as_str())).map(|()| 0)
     });
 }
 
