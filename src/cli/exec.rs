@@ -3,7 +3,9 @@
 use super::{exit, output, problem, words};
 use crate::config::Environment;
 use crate::run::{Failure, Situation, TREES, interrupted, refuse_place, sandbox_failure, workspace_failure};
-use crate::sandbox::{Captured, Command, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree};
+use crate::sandbox::{
+    Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree,
+};
 use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
 use crate::workspace::{Repository, TreeCache};
@@ -31,6 +33,9 @@ pub(super) struct Arguments {
     /// The profile under which the command runs.
     #[arg(long, value_name = "NAME", default_value = "verify")]
     profile: String,
+    /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated.
+    #[arg(long, value_name = "LAYER")]
+    waive: Vec<Layer>,
     /// A shorter wall-clock limit than the profile's, such as 30s or 10m.
     #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
     timeout: Option<Duration>,
@@ -63,7 +68,10 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(
     let mut signals = super::run::Signals::listen()?;
     // The helper comes up while the tree is looked for.
     let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
-    let policy = super::run::policy(&arguments.profile, environment)?;
+    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment)?;
+    if !policy.waive.is_empty() {
+        output::note(&words::waived(&policy.waive));
+    }
     let (base, tree) = tree(arguments, environment)?;
     if base.dirty == Some(true) && !arguments.json {
         output::note(&base.note());
@@ -273,6 +281,7 @@ fn document(report: &Report, base: Base, arguments: &Arguments) -> Value {
         "commit": base.commit,
         "dirty": base.dirty,
         "profile": arguments.profile,
+        "waived": arguments.waive,
         "outcome": report.outcome,
         "exit_code": code(report, &arguments.profile),
         "problem": failure.as_ref().map(problem::json),

@@ -8,6 +8,7 @@
 //! It decides nothing that a user of the library would miss.
 
 mod check;
+mod doctor;
 mod exec;
 pub mod exit;
 mod output;
@@ -41,6 +42,7 @@ enum Command {
     Run(run::Arguments),
     Exec(exec::Arguments),
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
     Receipt(receipt::Arguments),
@@ -61,6 +63,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
         Command::Check(arguments) => check::check(arguments),
+        Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),
         Command::Receipt(arguments) => receipt::receipt(arguments),

@@ -137,9 +137,11 @@ impl Problem for SandboxError {
                 nearest.as_ref().map(|key| format!("did you mean `{key}`?"))
             }
             SandboxError::Layer { step, errno } => Some(layer_remedy(step, *errno)),
-            SandboxError::BelowFloor { .. } => {
-                Some("run on a newer kernel, or name a profile whose [require] this kernel reaches".to_owned())
-            }
+            SandboxError::BelowFloor { .. } => Some(
+                "run on a newer kernel, name a profile whose [require] this kernel reaches, or do without the layer \
+                     by --waive; `factory doctor` says what this host has"
+                    .to_owned(),
+            ),
             SandboxError::ToolchainMissing { bundle, .. } => Some(format!(
                 "install it, put it on PATH, or use a profile without `{bundle}`"
             )),
@@ -176,6 +178,10 @@ fn layer_remedy(step: &str, errno: Errno) -> String {
         ("write the sandbox's uid_map", _) | ("make the mounts private", _) | ("mount an empty root", _) => {
             "user namespaces exist but carry no rights: where AppArmor restricts them (Ubuntu 23.10 and newer), give this \
              binary a profile with the rule `userns,`"
+        }
+        ("hand over an output stream" | "write the sandbox's gid_map", Errno::EINVAL | Errno::EPERM) => {
+            "this process is in a user namespace that lacks an id which is needed, such as the one that sandboxes use for \
+             root; run as an ordinary user whose ids are mapped, or outside"
         }
         ("mount a private /proc", _) => {
             "parts of the host's /proc are masked, as in a container: run it with an unmasked /proc, or outside"

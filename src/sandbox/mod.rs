@@ -23,33 +23,39 @@ mod limits;
 mod meter;
 mod output;
 mod policy;
+mod probe;
 mod profile;
 mod receipt;
 mod report;
 mod setup;
 mod slot;
 mod sys;
+mod waiver;
 
 pub use compile::find_program;
 pub use error::SandboxError;
 pub use launch::{Sandbox, Sink, limit_keepers};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
+pub use probe::{
+    Answer, Attempt, CgroupFlavour, CgroupVersion, Cgroups, Facts, Group, Landlock, Setting, Space, landlock, spawn,
+};
 pub use profile::{Operator, load_profile, profile_names};
 pub use receipt::{Promised, Receipt};
 pub use report::{
     Captured, Enforced, Enforcer, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
+pub use waiver::{Layer, UnknownLayer};
 
-/// Becomes the sandbox helper when the first argument is the hidden subcommand, and then never returns.
+/// Becomes the sandbox helper, or a probe, when the first argument is a hidden subcommand, and then never returns.
 ///
 /// `main` calls this before anything else: the helper must have one thread and nothing of a runtime. A program of others
 /// that embeds this module calls it in the same place, or passes the path of this project's binary to
 /// [`Sandbox::start`].
 pub fn helper_door() {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == helper::SUBCOMMAND)
-    {
-        helper::serve();
+    let mut words = std::env::args_os().skip(1);
+    match words.next() {
+        Some(word) if word == helper::SUBCOMMAND => helper::serve(),
+        Some(word) if word == probe::SUBCOMMAND => probe::serve(&words.collect::<Vec<_>>()),
+        _ => {}
     }
 }

@@ -307,6 +307,7 @@ fn resolve(document: Document, origin: &str, operator: &Operator<'_>) -> Result<
             seccomp: document.require.seccomp,
             limits: BTreeSet::new(),
         },
+        waive: BTreeSet::new(),
         read,
         aliases,
         path,
