@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 
 /// The namespaces of a process, by their names below `/proc/self/ns`.
@@ -25,7 +25,7 @@ pub(in crate::sandbox) const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "n
 
 /// Reads back every layer, tries what is forbidden, and refuses when one that was applied without an error is not on.
 pub(super) fn take(view: &View, job: &Job, tree: Provided, keepers: Keepers) -> Result<Enforced, LayerFailure> {
-    let status = fs::read_to_string("/proc/self/status").step("read back the process status")?;
+    let status = read("/proc/self/status").step("read back the process status")?;
     let field = |name: &str| {
         status
             .lines()
@@ -38,10 +38,10 @@ pub(super) fn take(view: &View, job: &Job, tree: Provided, keepers: Keepers) -> 
             .unwrap_or(u64::MAX)
     };
     let map = |name: &str| {
-        let text = fs::read_to_string(format!("/proc/self/{name}")).step(format!("read back the {name}"))?;
+        let text = read(&format!("/proc/self/{name}")).step(format!("read back the {name}"))?;
         Ok(text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
     };
-    let mounts = fs::read("/proc/self/mountinfo").step("read back the mounts")?;
+    let mounts = read("/proc/self/mountinfo").step("read back the mounts")?;
     let enforced = Enforced {
         namespaces: namespaces().step("read back the namespaces")?,
         uid_map: map("uid_map")?,
@@ -54,7 +54,7 @@ pub(super) fn take(view: &View, job: &Job, tree: Provided, keepers: Keepers) -> 
             .map(|name| set(name))
             .fold(0, |a, b| a | b),
         landlock_abi: view.landlock_abi.min(super::landlock::HIGHEST),
-        mounts: mounts.iter().filter(|byte| **byte == b'\n').count() as u32,
+        mounts: mounts.lines().count() as u32,
         tree: tree.as_str().to_owned(),
         rlimits: rlimits()?,
         keepers,
@@ -62,6 +62,13 @@ pub(super) fn take(view: &View, job: &Job, tree: Provided, keepers: Keepers) -> 
     };
     compare(&enforced, view, job)?;
     Ok(enforced)
+}
+
+/// Reads a file of `/proc` in few calls: std begins with small ones, and each makes the kernel write the text anew.
+fn read(path: &str) -> io::Result<String> {
+    let mut text = Vec::with_capacity(16 << 10);
+    fs::File::open(path)?.read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The identity of each namespace of this process.
