@@ -63,7 +63,7 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<R
     let mut signals = super::run::Signals::listen()?;
     // The helper comes up while the tree is looked for.
     let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
-    let policy = super::run::policy(&arguments.profile, environment)?;
+    let policy = super::run::policy(&arguments.profile, environment, None)?;
     let tree = tree(arguments, environment)?;
     let command = Command {
         timeout: arguments.timeout,

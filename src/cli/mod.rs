@@ -12,6 +12,7 @@ mod exec;
 pub mod exit;
 mod output;
 mod problem;
+mod profile;
 mod run;
 mod show;
 mod status;
@@ -42,6 +43,7 @@ enum Command {
     Run(run::Arguments),
     Exec(exec::Arguments),
     Check(check::Arguments),
+    Profile(profile::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
 }
@@ -61,6 +63,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
         Command::Check(arguments) => check::check(arguments),
+        Command::Profile(arguments) => profile::profile(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),
     };

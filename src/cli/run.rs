@@ -8,10 +8,10 @@ use crate::run::{
     BranchWish, Cancel, Event, Failure, Places, Rules, Setup, Situation, Summary, VerdictName, run as run_order,
     sandbox_failure,
 };
-use crate::sandbox::{Operator, Policy, load_profile};
+use crate::sandbox::{Policy, load_profile};
 use crate::types::FailureClass;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -132,7 +132,7 @@ fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Fail
             mode,
         },
         base: arguments.base.clone(),
-        policy: policy(&arguments.profile, environment)?,
+        policy: policy(&arguments.profile, environment, Some(&state_dir))?,
         model: environment.model(arguments.model.clone()),
         rules: Rules {
             max_attempts: arguments.max_attempts,
@@ -183,15 +183,11 @@ fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider
     })
 }
 
-/// The policy of a named profile, the operator's own or a built-in one.
-pub(super) fn policy(name: &str, environment: &Environment) -> Result<Policy, Failure> {
-    let profiles = environment.profile_dir();
-    let operator = Operator {
-        profiles: profiles.as_deref(),
-        search_path: environment.search_path(),
-        variable: &|name| environment.variable(name),
-    };
-    load_profile(name, &operator).map_err(|error| sandbox_failure(&error))
+/// The policy of a named profile, the operator's own or a built-in one. `state_dir` is where this run is recorded.
+pub(super) fn policy(name: &str, environment: &Environment, state_dir: Option<&Path>) -> Result<Policy, Failure> {
+    super::profile::with_operator(environment, state_dir, |operator| {
+        load_profile(name, operator).map_err(|error| sandbox_failure(&error))
+    })
 }
 
 /// The binary of this process, which is started again as the sandbox's helper.

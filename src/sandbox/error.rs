@@ -43,6 +43,12 @@ pub enum SandboxError {
         /// What there is.
         found: String,
     },
+    /// The profile asks to be run without user namespaces, which this version cannot do.
+    #[error("profile `{profile}` runs without user namespaces, and this version of the program cannot do that yet")]
+    NotBuilt {
+        /// The profile.
+        profile: String,
+    },
     /// A host path that the profile grants cannot be shown.
     #[error("cannot grant `{path}`: {reason}")]
     Grant {
@@ -80,8 +86,16 @@ pub enum SandboxError {
         origin: String,
         /// What is wrong, with the line.
         reason: String,
-        /// The nearest known key, when an unknown one was used.
-        nearest: Option<String>,
+        /// What to write instead, where that is known.
+        remedy: Option<String>,
+    },
+    /// The program that tries acts inside did not say what came of one.
+    #[error("the program that tries what a profile expects did not answer: {outcome}")]
+    Payload {
+        /// How it ended.
+        outcome: String,
+        /// What it said.
+        stderr: String,
     },
     /// A toolchain that the profile names is not installed.
     #[error("profile `{profile}` needs the toolchain `{bundle}`, of which nothing is found on PATH")]
@@ -117,7 +131,9 @@ impl Problem for SandboxError {
             | SandboxError::Channel { .. }
             | SandboxError::Layer { .. }
             | SandboxError::BelowFloor { .. }
+            | SandboxError::NotBuilt { .. }
             | SandboxError::Grant { .. }
+            | SandboxError::Payload { .. }
             | SandboxError::ToolchainMissing { .. } => FailureClass::Host,
             SandboxError::Command { .. } => FailureClass::Order,
             SandboxError::NoSuchProfile { .. }
@@ -129,12 +145,13 @@ impl Problem for SandboxError {
     fn hint(&self) -> Option<String> {
         match self {
             SandboxError::NoSuchProfile { known, .. } => Some(format!("known profiles: {}", known.join(", "))),
-            SandboxError::ProfileInvalid { nearest, .. } => {
-                nearest.as_ref().map(|key| format!("did you mean `{key}`?"))
-            }
+            SandboxError::ProfileInvalid { remedy, .. } => remedy.clone(),
             SandboxError::Layer { step, errno } => Some(layer_remedy(step, *errno)),
             SandboxError::BelowFloor { .. } => {
                 Some("run on a newer kernel, or name a profile whose [require] this kernel reaches".to_owned())
+            }
+            SandboxError::NotBuilt { .. } => {
+                Some("use `verify` or `strict` on a host where user namespaces can be made".to_owned())
             }
             SandboxError::ToolchainMissing { bundle, .. } => Some(format!(
                 "install it, put it on PATH, or use a profile without `{bundle}`"
@@ -142,6 +159,12 @@ impl Problem for SandboxError {
             SandboxError::Grant { .. } => {
                 Some("correct the path in the profile's [fs] read, or mark it `optional = true`".to_owned())
             }
+            SandboxError::Payload { stderr, .. } => Some(match stderr.is_empty() {
+                true => {
+                    "it is this program itself, which needs `@system` for the libraries that it is linked to".to_owned()
+                }
+                false => format!("it said: {stderr}"),
+            }),
             SandboxError::Helper { .. } => {
                 Some("check that the factory binary is still where it was started from".to_owned())
             }

@@ -14,6 +14,8 @@
 mod bundle;
 mod compile;
 mod error;
+mod expect;
+mod grant;
 mod helper;
 mod init;
 mod launch;
@@ -27,23 +29,29 @@ mod sys;
 
 pub use compile::find_program;
 pub use error::SandboxError;
+pub use expect::{Act, Answer, PAYLOAD};
 pub use launch::{Sandbox, Sink};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
-pub use profile::{Operator, load_profile, profile_names};
+pub use profile::{
+    Change, Difference, Expectation, Finding, Granted, Operator, Origin, Profile, Resolved, Value, Wanted,
+    load_profile, profile_names,
+};
 pub use report::{
     Captured, Enforced, Enforcer, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
 
-/// Becomes the sandbox helper when the first argument is the hidden subcommand, and then never returns.
+/// Becomes the sandbox helper, or the program that tries what a profile expects, when the first argument is one of the
+/// hidden subcommands, and then never returns.
 ///
 /// `main` calls this before anything else: the helper must have one thread and nothing of a runtime. A program of others
 /// that embeds this module calls it in the same place, or passes the path of this project's binary to
 /// [`Sandbox::start`].
 pub fn helper_door() {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == helper::SUBCOMMAND)
-    {
+    let word = std::env::args_os().nth(1);
+    if word.as_deref().is_some_and(|word| word == helper::SUBCOMMAND) {
         helper::serve();
+    }
+    if word.as_deref().is_some_and(|word| word == expect::SUBCOMMAND) {
+        expect::perform();
     }
 }
