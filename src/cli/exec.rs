@@ -3,7 +3,9 @@
 use super::{exit, output, problem, words};
 use crate::config::Environment;
 use crate::run::{Failure, Situation, TREES, interrupted, sandbox_failure, workspace_failure};
-use crate::sandbox::{Captured, Command, Outcome, Policy, Report, Sandbox, SetupFailure, Stream, Tree};
+use crate::sandbox::{
+    Captured, Command, FilterSummary, Mount, Outcome, Plan, Policy, Report, Sandbox, SetupFailure, Stream, Tree, plan,
+};
 use crate::types::{FailureClass, escape_control};
 use crate::verify::{describe, limit_name};
 use crate::workspace::{Repository, TreeCache};
@@ -11,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -37,6 +39,9 @@ pub(super) struct Arguments {
     /// Pass control sequences through to a terminal. A pipe or a file always gets the bytes as they are.
     #[arg(long)]
     raw: bool,
+    /// Print the mounts, rules, filter, limits and variables that the command would get, and do not run it.
+    #[arg(long, conflicts_with = "raw")]
+    dry_run: bool,
     /// Print one JSON document when the command has ended, instead of its output.
     #[arg(long)]
     json: bool,
@@ -46,6 +51,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    if arguments.dry_run {
+        return dry_run(arguments, environment);
+    }
     let runtime = super::run::runtime()?;
     let report = runtime.block_on(supervise(arguments, environment))?;
     if arguments.json {
@@ -58,6 +66,80 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
     Ok(code(&report, &arguments.profile))
 }
 
+fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    let policy = super::run::policy(&arguments.profile, environment, None)?;
+    let tree = tree(arguments, environment)?;
+    let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| sandbox_failure(&error))?;
+    if arguments.json {
+        output::json(&json!({ "schema": 1, "profile": arguments.profile, "plan": plan }))?;
+    } else {
+        output::text(&page(&plan, &arguments.profile))?;
+    }
+    Ok(exit::code(None))
+}
+
+/// The plan, one line for each thing, the kind of thing first.
+fn page(plan: &Plan, profile: &str) -> String {
+    let path = |path: &Path| words::line(&path.to_string_lossy());
+    let mut lines: Vec<(&str, String)> = vec![
+        ("command", words::command(&plan.argv)),
+        ("profile", profile.to_owned()),
+        ("directory", path(&plan.cwd)),
+    ];
+    lines.extend(plan.program.iter().map(|program| ("program", path(program))));
+    for Mount {
+        at,
+        kind,
+        source,
+        options,
+    } in &plan.mounts
+    {
+        let from = source.iter().filter(|source| *source != at);
+        let from: Vec<String> = from.map(|source| path(source)).collect();
+        let from = if from.is_empty() { String::new() } else { format!(" of {}", from.join(" over ")) };
+        lines.push(("mount", format!("{:<28} {kind}{from}, {options}", path(at))));
+    }
+    let links = plan.links.iter();
+    lines.extend(links.map(|(at, to)| ("link", format!("{:<28} {}", path(at), path(to)))));
+    match &plan.landlock {
+        None => lines.push(("landlock", "not in force".to_owned())),
+        Some(landlock) => {
+            lines.push(("landlock", format!("ABI {}; what no rule names is refused", landlock.abi)));
+            let rules = landlock.rules.iter();
+            lines.extend(rules.map(|rule| ("landlock", format!("{:<28} {}", path(&rule.path), rule.rights))));
+            lines.push(("landlock", format!("TCP: {}", landlock.tcp)));
+            lines.push(("landlock", format!("signals, abstract sockets: {}", landlock.scope)));
+        }
+    }
+    let FilterSummary {
+        allowed,
+        forbidden,
+        others,
+        argument_rules,
+    } = &plan.seccomp;
+    let calls = format!("{allowed} calls allowed, {forbidden} answer EPERM, every other number {others}");
+    lines.push(("seccomp", calls));
+    for (call, rules) in argument_rules {
+        let s = if *rules == 1 { "" } else { "s" };
+        lines.push(("seccomp", format!("{call}: {rules} rule{s} on its arguments")));
+    }
+    lines.push(("network", plan.network.to_string()));
+    for limit in &plan.limits {
+        let by = serde_json::to_value(limit.enforced_by).unwrap_or_default();
+        let by = by.as_str().unwrap_or_default().to_owned();
+        lines.push(("limit", format!("{:<28} {}, by {by}", limit_name(limit.limit), limit.requested)));
+    }
+    lines.push(("variables", words::line(&plan.environment.join(" "))));
+    lines.iter().map(|(kind, text)| format!("{kind:<10} {text}\n")).collect()
+}
+
+fn command(arguments: &Arguments) -> Command {
+    Command {
+        timeout: arguments.timeout,
+        ..Command::new(arguments.command.iter().cloned())
+    }
+}
+
 /// Runs the command, until it ends or somebody interrupts.
 async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<Report, Failure> {
     let mut signals = super::run::Signals::listen()?;
@@ -65,10 +147,7 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<R
     let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
     let policy = super::run::policy(&arguments.profile, environment, None)?;
     let tree = tree(arguments, environment)?;
-    let command = Command {
-        timeout: arguments.timeout,
-        ..Command::new(arguments.command.iter().cloned())
-    };
+    let command = command(arguments);
     tokio::select! {
         biased;
         signal = signals.next() => Err(interrupted(signal)),

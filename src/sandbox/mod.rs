@@ -21,6 +21,7 @@ mod init;
 mod launch;
 mod meter;
 mod output;
+mod plan;
 mod policy;
 mod profile;
 mod report;
@@ -31,6 +32,8 @@ pub use compile::find_program;
 pub use error::SandboxError;
 pub use expect::{Act, Answer, PAYLOAD};
 pub use launch::{Sandbox, Sink};
+pub use init::seccomp::Summary as FilterSummary;
+pub use plan::{Landlock, Mount, Plan, PlannedLimit, Rule, plan};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
 pub use profile::{
     Change, Difference, Expectation, Finding, Granted, Operator, Origin, Profile, Resolved, Value, Wanted,

@@ -8,7 +8,7 @@ mod capabilities;
 mod command;
 mod landlock;
 mod limits;
-mod mounts;
+pub(super) mod mounts;
 mod receipt;
 pub(super) mod seccomp;
 
