@@ -96,7 +96,11 @@ fn page(plan: &Plan, profile: &str) -> String {
     {
         let from = source.iter().filter(|source| *source != at);
         let from: Vec<String> = from.map(|source| path(source)).collect();
-        let from = if from.is_empty() { String::new() } else { format!(" of {}", from.join(" over ")) };
+        let from = if from.is_empty() {
+            String::new()
+        } else {
+            format!(" of {}", from.join(" over "))
+        };
         lines.push(("mount", format!("{:<28} {kind}{from}, {options}", path(at))));
     }
     let links = plan.links.iter();
@@ -104,7 +108,10 @@ fn page(plan: &Plan, profile: &str) -> String {
     match &plan.landlock {
         None => lines.push(("landlock", "not in force".to_owned())),
         Some(landlock) => {
-            lines.push(("landlock", format!("ABI {}; what no rule names is refused", landlock.abi)));
+            lines.push((
+                "landlock",
+                format!("ABI {}; what no rule names is refused", landlock.abi),
+            ));
             let rules = landlock.rules.iter();
             lines.extend(rules.map(|rule| ("landlock", format!("{:<28} {}", path(&rule.path), rule.rights))));
             lines.push(("landlock", format!("TCP: {}", landlock.tcp)));
@@ -127,10 +134,16 @@ fn page(plan: &Plan, profile: &str) -> String {
     for limit in &plan.limits {
         let by = serde_json::to_value(limit.enforced_by).unwrap_or_default();
         let by = by.as_str().unwrap_or_default().to_owned();
-        lines.push(("limit", format!("{:<28} {}, by {by}", limit_name(limit.limit), limit.requested)));
+        lines.push((
+            "limit",
+            format!("{:<28} {}, by {by}", limit_name(limit.limit), limit.requested),
+        ));
     }
     lines.push(("variables", words::line(&plan.environment.join(" "))));
-    lines.iter().map(|(kind, text)| format!("{kind:<10} {text}\n")).collect()
+    lines
+        .iter()
+        .map(|(kind, text)| format!("{kind:<10} {text}\n"))
+        .collect()
 }
 
 fn command(arguments: &Arguments) -> Command {

@@ -31,8 +31,8 @@ mod sys;
 pub use compile::find_program;
 pub use error::SandboxError;
 pub use expect::{Act, Answer, PAYLOAD};
-pub use launch::{Sandbox, Sink};
 pub use init::seccomp::Summary as FilterSummary;
+pub use launch::{Sandbox, Sink};
 pub use plan::{Landlock, Mount, Plan, PlannedLimit, Rule, plan};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
 pub use profile::{

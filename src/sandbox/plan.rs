@@ -122,12 +122,22 @@ fn mounts(setup: &Setup) -> Vec<Mount> {
     );
     let mut mounts = vec![mount(Path::new("/"), "tmpfs", Vec::new(), "read-only, nosuid, nodev")];
     for bind in &setup.binds {
-        mounts.push(mount(&bind.path, "bind", vec![bind.path.clone()], "read-only, nosuid, nodev"));
+        mounts.push(mount(
+            &bind.path,
+            "bind",
+            vec![bind.path.clone()],
+            "read-only, nosuid, nodev",
+        ));
     }
     let proc = "nosuid, nodev, noexec, only processes of the sandbox";
     mounts.push(mount(Path::new("/proc"), "proc", Vec::new(), proc));
     for device in DEVICES.map(Path::new) {
-        mounts.push(mount(device, "bind", vec![device.to_owned()], "read-write, nosuid, noexec"));
+        mounts.push(mount(
+            device,
+            "bind",
+            vec![device.to_owned()],
+            "read-write, nosuid, noexec",
+        ));
     }
     for place in ["/tmp", "/dev/shm", HOME].map(Path::new) {
         mounts.push(mount(place, "tmpfs", Vec::new(), &private));

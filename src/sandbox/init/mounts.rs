@@ -19,7 +19,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Device nodes of the view: the harmless ones.
-pub(in crate::sandbox) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+pub(in crate::sandbox) const DEVICES: [&str; 5] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// Where the new root is built, inside the tmpfs of what the command writes.
 const ROOT: &str = "root";

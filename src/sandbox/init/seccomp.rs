@@ -419,7 +419,10 @@ mod tests {
     fn every_call_with_argument_rules_has_a_name_and_is_allowed_otherwise() {
         let summary = summary(false);
         assert!(summary.argument_rules.len() >= 8, "{summary:?}");
-        assert!(summary.argument_rules.keys().all(|name| !name.starts_with("call ")), "{summary:?}");
+        assert!(
+            summary.argument_rules.keys().all(|name| !name.starts_with("call ")),
+            "{summary:?}"
+        );
         for call in argument_rules().unwrap().keys() {
             assert!(ALLOWED.iter().any(|allowed| allowed == call), "{call}");
         }
