@@ -157,6 +157,15 @@ fn show(profile: &Profile, operator: &Operator<'_>, resolved: bool, as_json: boo
         true => Some(profile.resolve(operator).map_err(|error| sandbox_failure(&error))?),
         false => None,
     };
+    // What the operator passes may be a secret, and this output is for showing around.
+    let resolved = resolved.map(|mut resolved| {
+        for name in profile.passes() {
+            if let Some(value) = resolved.policy.env.get_mut(name) {
+                *value = "(passed)".to_owned();
+            }
+        }
+        resolved
+    });
     if as_json {
         output::json(&json!({
             "schema": 1,

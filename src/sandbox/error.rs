@@ -147,9 +147,10 @@ impl Problem for SandboxError {
             SandboxError::NoSuchProfile { known, .. } => Some(format!("known profiles: {}", known.join(", "))),
             SandboxError::ProfileInvalid { remedy, .. } => remedy.clone(),
             SandboxError::Layer { step, errno } => Some(layer_remedy(step, *errno)),
-            SandboxError::BelowFloor { .. } => {
-                Some("run on a newer kernel, or name a profile whose [require] this kernel reaches".to_owned())
-            }
+            SandboxError::BelowFloor { profile, .. } => Some(format!(
+                "run on a newer kernel, or name a profile whose [require] this kernel reaches; `factory profile show \
+                 {profile}` names the line that demands it"
+            )),
             SandboxError::NotBuilt { .. } => {
                 Some("use `verify` or `strict` on a host where user namespaces can be made".to_owned())
             }

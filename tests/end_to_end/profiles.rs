@@ -163,6 +163,45 @@ fn every_value_is_shown_with_the_profile_and_line_that_says_so() {
 }
 
 #[test]
+fn what_is_passed_is_named_and_not_shown() {
+    let home = Home::new();
+    home.child(
+        "mine",
+        "build",
+        "[env]\npass = [{ name = \"PATH\", why = \"x\" }, \"HOME\"]",
+    );
+    let inside = home.call(&["exec", "--profile", "mine", "--", "sh", "-c", "echo $HOME"]);
+    assert_eq!(
+        inside.stdout.trim_end(),
+        home.directory.path().to_str().unwrap(),
+        "control"
+    );
+    let shown = home.document(&["profile", "show", "--resolved", "--json", "mine"]);
+    assert_eq!(shown["resolved"]["policy"]["env"]["HOME"], "(passed)");
+    let page = home.call(&["profile", "show", "--resolved", "mine"]).stdout;
+    assert!(
+        page.contains("HOME=(passed)") && page.contains("env.pass             PATH"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_floor_that_the_host_does_not_reach_says_where_it_is_demanded() {
+    let home = Home::new();
+    home.child("mine", "verify", "[require]\nlandlock_abi = 1000");
+    for dry in [&[][..], &["--dry-run"]] {
+        let refused = home.call(&[&["exec", "--profile", "mine"], dry, &["--", "true"]].concat());
+        assert_eq!(refused.code, Some(21), "{refused:?}");
+        assert!(refused.stderr.contains("Landlock ABI 1000") && refused.stderr.contains("factory profile show mine"));
+    }
+    let line = home.call(&["profile", "show", "mine"]).stdout;
+    assert!(
+        line.contains("require.landlock_abi 1000                     (line 5)"),
+        "{line}"
+    );
+}
+
+#[test]
 fn a_difference_is_told_as_widened_and_narrowed() {
     let home = Home::new();
     home.child("mine", "verify", "[limits]\npids = 9\n[require]\nlandlock_abi = 6");

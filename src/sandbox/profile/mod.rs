@@ -99,6 +99,11 @@ impl Profile {
         &self.spec.extends
     }
 
+    /// The variables that it takes over from the operator, by name.
+    pub fn passes(&self) -> impl Iterator<Item = &str> {
+        self.spec.pass.keys().map(String::as_str)
+    }
+
     /// What it and its parents expect to be allowed and denied.
     pub fn expectations(&self) -> &[Expectation] {
         &self.spec.expect
