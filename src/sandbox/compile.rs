@@ -3,8 +3,9 @@
 use super::error::SandboxError;
 use super::grant;
 use super::helper::host_ids;
+use super::init::receipt;
 use super::policy::{Command, Policy, ReadGrant, Tree};
-use super::setup::{ALIASES, HOME, Pinned, Setup, TREE};
+use super::setup::{ALIASES, HOME, Job, Pinned, Setup, TREE, View};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -49,17 +50,12 @@ pub(super) fn compile(
             ),
         });
     }
-    let (mut binds, mut links) = view(&policy.read)?;
-    // TODO: they are read-only until `init` puts a private layer on top: cargo and go cannot unpack or lock in them.
-    for snapshot in &policy.snapshots {
-        binds.extend(
-            view(&[ReadGrant {
-                path: snapshot.clone(),
-                optional: false,
-            }])?
-            .0,
-        );
-    }
+    let snapshots = policy.snapshots.iter().map(|path| ReadGrant {
+        path: path.clone(),
+        optional: false,
+    });
+    let grants: Vec<ReadGrant> = policy.read.iter().cloned().chain(snapshots).collect();
+    let (binds, mut links) = view(&grants)?;
     links.extend(
         policy
             .aliases
@@ -70,17 +66,22 @@ pub(super) fn compile(
     let (host_uid, host_gid) = host_ids();
     let mut limits = policy.limits.clone();
     limits.wall = command.timeout.map_or(limits.wall, |timeout| timeout.min(limits.wall));
-    Ok(Setup {
+    let view = View {
         host_uid,
         host_gid,
         binds,
         links,
+        memfd: policy.memfd,
+        landlock_abi,
+        snapshots: policy.snapshots.clone(),
+        host_namespaces: receipt::namespaces().map_err(|source| SandboxError::Channel { source })?,
+    };
+    let job = Job {
         layers,
+        protect: policy.protect.clone(),
         tmp: policy.tmp,
         network: policy.network,
         limits,
-        memfd: policy.memfd,
-        landlock_abi,
         argv: command.argv.clone(),
         env: environment(policy, command),
         path: policy.path.clone(),
@@ -88,13 +89,14 @@ pub(super) fn compile(
             .cwd
             .as_ref()
             .map_or_else(|| PathBuf::from(TREE), |cwd| Path::new(TREE).join(cwd.as_str())),
-    })
+    };
+    Ok(Setup { view, job })
 }
 
 /// What is bound, and what is only a symbolic link to something bound, as `/bin` is on most systems.
-type View = (Vec<Pinned>, Vec<(PathBuf, PathBuf)>);
+type Shown = (Vec<Pinned>, Vec<(PathBuf, PathBuf)>);
 
-fn view(grants: &[ReadGrant]) -> Result<View, SandboxError> {
+fn view(grants: &[ReadGrant]) -> Result<Shown, SandboxError> {
     let (mut binds, mut links) = (Vec::new(), Vec::new());
     for grant in grants {
         grant::place(&grant.path).map_err(|refused| refuse(&grant.path, refused.reason))?;

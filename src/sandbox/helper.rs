@@ -1,97 +1,49 @@
-//! The resident helper: one thread, started once, which makes a sandbox per request and watches over all of them.
+//! The resident helper: one thread, started once, which makes slots and watches over them.
 //!
-//! - The socket on its standard input is its only master: when that closes, every sandbox dies and it ends.
-//! - It keeps the limits that the kernel does not: time from start to end, and memory of all processes together.
-//! - It never reads what a command wrote and decides nothing on a command's behalf.
+//! - The socket on its standard input is its only master: when that closes, every slot dies, with all that runs in it,
+//!   and the helper ends.
+//! - It is outside of every sandbox: only it makes and removes control groups and maps ids.
+//! - Runs do not pass through it: each slot has a socket of its own to the parent.
 
-use super::init::{self, seccomp};
-use super::meter;
-use super::report::LimitKind;
-use super::setup::{HOST_ID_FOR_ROOT, INSIDE_ID, LayerFailure, ReportLine, Setup};
+use super::cgroup::{Groups, Parents};
+use super::init::Step;
+use super::setup::{HOST_ID_FOR_ROOT, Job, LayerFailure, ReportLine, View};
+use super::slot::{self, Beginning, Streams, tell};
 use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{IoSliceMut, Write};
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
 
 /// The hidden subcommand by which this project's binary becomes the helper.
 pub(super) const SUBCOMMAND: &str = "sandbox-init";
-
-/// How often the memory of a running sandbox is looked at.
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
 /// The longest request: well below what a message on a socket with default buffers may hold.
 /// Source: socket(7), `wmem_default` (212,992), half of which the kernel counts for itself.
 pub(super) const LONGEST_REQUEST: usize = 100_000;
 
-/// What the parent asks for.
+/// The most descriptors that come with a request.
+const MOST_DESCRIPTORS: usize = 4;
+
+/// What the parent asks the helper for: a slot for this view, and this job as its first run. Sent along are the slot's end
+/// of a socket to the parent and the descriptors of the run.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Request {
-    /// Run this setup. Sent along are the descriptors of standard output, standard error and the report.
-    Run(u64, Box<Setup>),
-    /// End that run.
-    Kill(u64),
+pub(super) struct Open {
+    pub(super) view: View,
+    pub(super) job: Job,
 }
 
-/// All seven kinds that a process can be given at birth.
-const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
-
-/// A sandbox that has not ended.
-struct Running {
-    id: u64,
+/// A slot that has not ended.
+struct Slot {
     process: Cloned,
-    /// Never used again, only closed by our death: from it the sandbox knows that we live.
+    /// Never used again, only closed by our death: from it the slot knows that we live.
     _life: OwnedFd,
-    report: File,
-    deadline: Instant,
-    memory: u64,
-    next_sample: Instant,
-    limit: Option<LimitKind>,
-}
-
-impl Running {
-    fn kill(&self) {
-        // It may have ended in between; then there is nothing to kill.
-        let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, rustix::process::Signal::KILL);
-    }
-
-    /// Ends the sandbox when it is over one of the limits that are kept here.
-    fn keep_limits(&mut self, now: Instant) {
-        if self.limit.is_some() {
-            return;
-        }
-        if now >= self.deadline {
-            self.limit = Some(LimitKind::Wall);
-        } else if now >= self.next_sample {
-            self.next_sample = now + SAMPLE_EVERY;
-            if meter::exceeds(self.process.pid, self.memory) {
-                self.limit = Some(LimitKind::Memory);
-            }
-        }
-        if self.limit.is_some() {
-            self.kill();
-        }
-    }
-
-    fn next_look(&self) -> Instant {
-        if self.limit.is_some() {
-            self.deadline + Duration::from_secs(3600)
-        } else {
-            self.deadline.min(self.next_sample)
-        }
-    }
+    groups: Groups,
 }
 
 /// Serves until the socket closes. Never returns.
@@ -102,188 +54,139 @@ pub(super) fn serve() -> ! {
         // Without the right to do so, root inside a container, there is nothing to be dropped that it could use.
         let _ = nix::unistd::setgroups(&[]);
     }
-    // Each run holds three descriptors here, and a message whose descriptors find no room would end everything.
+    // A message whose descriptors find no room would end everything.
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
     let mut helper = Helper {
         socket,
-        running: Vec::new(),
-        filters: Vec::new(),
+        parents: Parents::find(),
+        made: 0,
+        slots: Vec::new(),
     };
     helper.serve();
-    // The namespaces die with their first processes; waiting makes sure that nothing outlives us.
-    helper.running.iter().for_each(Running::kill);
-    for run in &helper.running {
-        let _ = sys::wait_for(run.process.pid);
+    // Everything in a slot dies with its first process; waiting makes sure that nothing outlives us.
+    for slot in &helper.slots {
+        let _ = rustix::process::pidfd_send_signal(&slot.process.pidfd, rustix::process::Signal::KILL);
+    }
+    for slot in &helper.slots {
+        let _ = sys::wait_for(slot.process.pid);
+        slot.groups.remove();
     }
     sys::exit_now(0)
 }
 
 struct Helper {
     socket: OwnedFd,
-    running: Vec<Running>,
-    /// Compiled once for each choice that profiles have.
-    filters: Vec<(bool, seccomp::Filters)>,
+    parents: Parents,
+    made: u64,
+    slots: Vec<Slot>,
 }
 
 impl Helper {
     fn serve(&mut self) {
         loop {
-            let now = Instant::now();
-            let timeout = self
-                .running
-                .iter()
-                .map(Running::next_look)
-                .min()
-                .map(|look| look.saturating_duration_since(now));
             let mut fds = vec![PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
             fds.extend(
-                self.running
+                self.slots
                     .iter()
-                    .map(|run| PollFd::new(run.process.pidfd.as_fd(), PollFlags::POLLIN)),
+                    .map(|slot| PollFd::new(slot.process.pidfd.as_fd(), PollFlags::POLLIN)),
             );
-            match poll(&mut fds, poll_timeout(timeout)) {
+            match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => return,
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-            // Before the limits: one that has ended by itself was not ended by a limit.
             self.collect(&ready[1..]);
-            let now = Instant::now();
-            self.running.iter_mut().for_each(|run| run.keep_limits(now));
             if ready[0] && self.receive().is_err() {
                 return;
             }
         }
     }
 
-    /// Reports the sandboxes that ended and forgets them.
+    /// Forgets the slots that ended, and removes what was made for them.
     fn collect(&mut self, ended: &[bool]) {
         let mut ended = ended.iter();
-        self.running.retain_mut(|run| {
+        self.slots.retain(|slot| {
             if !ended.next().copied().unwrap_or(false) {
                 return true;
             }
-            // The first process is gone, so the kernel has killed all others of its namespace.
-            let _ = sys::wait_for(run.process.pid);
-            report(&mut run.report, &ReportLine::Gone { limit: run.limit });
+            let _ = sys::wait_for(slot.process.pid);
+            slot.groups.remove();
             false
         });
     }
 
     /// Takes one request. An error means that the parent is gone or speaks another language.
     fn receive(&mut self) -> Result<(), Errno> {
-        let (request, descriptors) = receive_message(&self.socket)?;
-        match (request, <[OwnedFd; 3]>::try_from(descriptors)) {
-            (Request::Run(id, setup), Ok(descriptors)) => {
-                self.run(id, &setup, descriptors);
-                Ok(())
-            }
-            (Request::Kill(id), _) => {
-                self.running.iter().filter(|run| run.id == id).for_each(Running::kill);
-                Ok(())
-            }
-            (Request::Run(..), Err(_)) => Err(Errno::EPROTO),
+        let (Open { view, job }, mut descriptors) = receive_message(&self.socket)?;
+        if descriptors.is_empty() {
+            return Err(Errno::EPROTO);
         }
+        let socket = descriptors.remove(0);
+        let streams = Streams::from_message(descriptors).ok_or(Errno::EPROTO)?;
+        self.open(view, job, socket, streams);
+        Ok(())
     }
 
-    fn run(&mut self, id: u64, setup: &Setup, [stdout, stderr, report_to]: [OwnedFd; 3]) {
-        let mut report_to = File::from(report_to);
-        match self.start(setup, stdout, stderr, &report_to) {
-            Ok((process, life)) => {
-                let now = Instant::now();
-                self.running.push(Running {
-                    id,
-                    process,
-                    _life: life,
-                    report: report_to,
-                    deadline: now + setup.limits.wall,
-                    memory: setup.limits.memory.0,
-                    next_sample: now + SAMPLE_EVERY,
-                    limit: None,
-                });
-            }
+    /// Makes a slot and has it start its first run; what is in the way is told on the report of that run.
+    fn open(&mut self, view: View, job: Job, socket: OwnedFd, streams: Streams) {
+        self.made += 1;
+        let groups = self.parents.make(self.made);
+        let (helper, life, cloned) = match clone_slot() {
+            Ok(made) => made,
             Err(failure) => {
-                report(&mut report_to, &ReportLine::Layer(failure));
-                report(&mut report_to, &ReportLine::Gone { limit: None });
-            }
-        }
-    }
-
-    fn start(
-        &mut self,
-        setup: &Setup,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-        report: &File,
-    ) -> Result<(Cloned, OwnedFd), LayerFailure> {
-        let refused = |step: &str| {
-            let step = step.to_owned();
-            move |errno: Errno| LayerFailure {
-                step,
-                errno: errno as i32,
+                groups.remove();
+                return refuse(streams, failure);
             }
         };
-        let position = match self.filters.iter().position(|(memfd, _)| *memfd == setup.memfd) {
-            Some(position) => position,
-            None => {
-                self.filters
-                    .push((setup.memfd, seccomp::Filters::compile(setup.memfd)?));
-                self.filters.len() - 1
-            }
-        };
-        let filters = &self.filters[position].1;
-        let report = report
-            .try_clone()
-            .map_err(|_| refused("copy the report channel")(Errno::EMFILE))?;
-        // The mapped id owns its streams, as it would own a terminal: otherwise `/dev/stdout` cannot be opened for a
-        // caller that is root, whose own id the pipes have.
-        for stream in [&stdout, &stderr] {
-            let (uid, gid) = (setup.host_uid.into(), setup.host_gid.into());
-            nix::unistd::fchown(stream, Some(uid), Some(gid)).map_err(refused("hand over an output stream"))?;
-        }
-        let (mapped, map) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(refused("make a pipe"))?;
-        match sys::clone3(NAMESPACES).map_err(refused("create namespaces"))? {
+        match cloned {
             Forked::Child => {
-                // Our copy of the writing end would keep the pipe open after the helper's death.
-                drop(map);
-                init::run(
-                    setup,
-                    filters,
-                    init::Channels {
-                        stdout,
-                        stderr,
-                        report: report.into(),
-                        mapped,
-                    },
-                )
+                // Our copy of the writing end would keep the pipe open after the helper's death. What belongs to other slots
+                // is not for this one.
+                drop(life);
+                self.slots.clear();
+                slot::run(Beginning {
+                    view,
+                    socket,
+                    groups,
+                    helper,
+                    first: (job, streams),
+                })
             }
             Forked::Parent(process) => {
-                if let Err(failure) = map_ids(process.pid, setup) {
-                    // Nothing runs in it yet: it waits for the byte, sees end of file and ends.
-                    drop(map);
-                    let _ = sys::wait_for(process.pid);
-                    return Err(failure);
+                // A slot of root keeps the id with which it can reach root's directories; its runs never have it.
+                let root = nix::unistd::geteuid().is_root().then_some(0);
+                match slot::map_ids(process.pid, view.host_uid, view.host_gid, root) {
+                    Ok(()) => drop(nix::unistd::write(&life, b"1")),
+                    Err(failure) => {
+                        // Nothing runs in it yet: it waits for the byte.
+                        let _ = rustix::process::pidfd_send_signal(&process.pidfd, rustix::process::Signal::KILL);
+                        refuse(streams, failure);
+                    }
                 }
-                let _ = nix::unistd::write(&map, b"1");
-                Ok((process, map))
+                self.slots.push(Slot {
+                    process,
+                    _life: life,
+                    groups,
+                });
             }
         }
     }
 }
 
-/// Maps the one id inside to the one outside. Source: user_namespaces(7), "User and group ID mappings".
-fn map_ids(pid: i32, setup: &Setup) -> Result<(), LayerFailure> {
-    let write = |file: &str, content: String| {
-        std::fs::write(format!("/proc/{pid}/{file}"), content).map_err(|error| LayerFailure {
-            step: format!("write the sandbox's {file}"),
-            errno: error.raw_os_error().unwrap_or(libc::EIO),
-        })
-    };
-    write("setgroups", "deny".to_owned())?;
-    write("uid_map", format!("{INSIDE_ID} {} 1", setup.host_uid))?;
-    write("gid_map", format!("{INSIDE_ID} {} 1", setup.host_gid))
+/// Clones a slot, with a pipe from which it knows that we live: its end, then ours.
+fn clone_slot() -> Result<(OwnedFd, OwnedFd, Forked), LayerFailure> {
+    let (helper, life) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe")?;
+    let cloned = sys::clone3(slot::NAMESPACES, None).step("create namespaces")?;
+    Ok((helper, life, cloned))
+}
+
+/// Says on the report of a run that it cannot be had.
+fn refuse(streams: Streams, failure: LayerFailure) {
+    let mut report = File::from(streams.report);
+    tell(&mut report, &ReportLine::Layer(failure));
+    tell(&mut report, &ReportLine::Gone { limit: None });
 }
 
 /// The host's ids behind the one inside: the caller's own, but never root's.
@@ -294,17 +197,10 @@ pub(super) fn host_ids() -> (u32, u32) {
     }
 }
 
-fn report(to: &mut File, line: &ReportLine) {
-    if let Ok(mut bytes) = serde_json::to_vec(line) {
-        bytes.push(b'\n');
-        // A parent that has gone away does not read; its runs are about to be killed.
-        let _ = to.write_all(&bytes);
-    }
-}
-
-fn receive_message(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Errno> {
+/// Takes one message with the descriptors that came along. One without a byte says that the other side is gone.
+pub(super) fn receive_message<T: DeserializeOwned>(socket: &OwnedFd) -> Result<(T, Vec<OwnedFd>), Errno> {
     let mut buffer = vec![0; LONGEST_REQUEST];
-    let mut control = nix::cmsg_space!([RawFd; 3]);
+    let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut vectors = [IoSliceMut::new(&mut buffer)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut vectors, Some(&mut control), flags)?;
@@ -323,11 +219,4 @@ fn receive_message(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Errno> {
     }
     let request = serde_json::from_slice(&buffer[..length]).map_err(|_| Errno::EPROTO)?;
     Ok((request, descriptors))
-}
-
-fn poll_timeout(wait: Option<Duration>) -> PollTimeout {
-    let Some(wait) = wait else { return PollTimeout::NONE };
-    // Rounded up: waking a moment early would only mean to sleep again.
-    let milliseconds = wait.as_millis().saturating_add(1).min(60_000);
-    PollTimeout::try_from(milliseconds as i32).unwrap_or(PollTimeout::MAX)
 }

@@ -1,20 +1,24 @@
 //! The parent's side: starts the helper, sends it setups, collects what comes back.
 
+use super::cgroup::Parents;
 use super::compile::compile;
 use super::error::SandboxError;
-use super::helper::{LONGEST_REQUEST, Request, SUBCOMMAND};
+use super::helper::{LONGEST_REQUEST, Open, SUBCOMMAND};
 use super::output::Capture;
-use super::policy::{Command, Policy, Tree};
-use super::report::{Captured, Enforced, LimitKind, Metering, Outcome, Report, SetupFailure, Stream};
-use super::setup::{HOST_ID_FOR_ROOT, LayerFailure, ReportLine, Setup};
-use super::sys;
+use super::policy::{Command, Limits, Policy, Tree};
+use super::report::{
+    Captured, Enforced, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
+};
+use super::setup::{Ended, HOST_ID_FOR_ROOT, LayerFailure, Peak, ReportLine, Setup, View};
+use super::{limits, slot, sys};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use serde::Serialize;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
@@ -22,17 +26,31 @@ use tokio::net::unix::pipe::Receiver;
 /// How much longer than its wall-clock limit a run may take to report, before the helper counts as gone.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// Who keeps, on this host and for this caller, the limits that count all processes of a run together.
+pub fn limit_keepers() -> Keepers {
+    Parents::find().keepers()
+}
+
+/// Slots kept for later runs. Each holds a root, a process and an empty network.
+const MOST_IDLE: usize = 8;
+
 /// The most that the report of one run can be; it is written by this project's own code.
 const REPORT_CAP: u64 = 1 << 20;
 
 /// A running sandbox helper, through which commands are run. Dropping it ends the helper and every command under it.
+///
+/// Any number of commands can run at once, from any number of threads. There is no global state: two of these know nothing
+/// of each other.
 #[derive(Debug)]
 pub struct Sandbox {
     /// Closed on drop, before the helper is waited for: that is what ends it.
     socket: Option<OwnedFd>,
     helper: Mutex<Child>,
-    next_run: AtomicU64,
+    /// Slots without a run, the one used last at the end.
+    idle: Mutex<Vec<Slot>>,
     landlock_abi: u32,
+    /// Who will keep which limit, once anybody wants to know.
+    keepers: OnceLock<Keepers>,
 }
 
 /// Receives the output of a command while it runs, as it arrives, up to the policy's cap for each stream.
@@ -50,8 +68,7 @@ impl Sandbox {
             program: program.to_owned(),
             source,
         };
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .map_err(|errno| failed(errno.into()))?;
+        let (ours, theirs) = pair().map_err(failed)?;
         let helper = std::process::Command::new(program)
             .arg(SUBCOMMAND)
             .env_clear()
@@ -64,8 +81,9 @@ impl Sandbox {
         Ok(Sandbox {
             socket: Some(ours),
             helper: Mutex::new(helper),
-            next_run: AtomicU64::new(1),
+            idle: Mutex::new(Vec::new()),
             landlock_abi: sys::landlock_abi(),
+            keepers: OnceLock::new(),
         })
     }
 
@@ -92,53 +110,76 @@ impl Sandbox {
     ) -> Result<Report, SandboxError> {
         let started = Instant::now();
         let setup = compile(policy, tree, command, self.landlock_abi)?;
-        let (run, channels) = self.send(setup.clone())?;
-        let kill = KillOnDrop { sandbox: self, run };
-        let deadline = setup.limits.wall + GRACE;
-        let collected = tokio::time::timeout(deadline, collect(channels, policy.limits.output.0, sink)).await;
+        if !policy.require.limits.is_empty() {
+            let keepers = self.keepers.get_or_init(limit_keepers);
+            limits::check_floor(&policy.profile, &policy.require, keepers)?;
+        }
+        let (slot, channels) = self.send(&setup)?;
+        let mut occupied = Occupied {
+            sandbox: self,
+            slot: Some(slot),
+            over: false,
+        };
+        let limits = &setup.job.limits;
+        let collecting = collect(channels, limits, sink, || occupied.kill());
+        let collected = tokio::time::timeout(limits.wall + GRACE, collecting).await;
         let collected = collected.map_err(|_| SandboxError::HelperGone)?.map_err(channel)?;
-        kill.disarm();
+        occupied.over = true;
         collected.into_report(&setup, started.elapsed())
     }
 
-    /// Sends a setup with the far ends of three pipes; answers the run's number and the near ends.
-    fn send(&self, setup: Setup) -> Result<(u64, Channels), SandboxError> {
+    /// Hands a job to an idle slot of its view, or has the helper make one; answers the slot and the near ends of the run's
+    /// pipes.
+    fn send(&self, Setup { view, job }: &Setup) -> Result<(Slot, Channels), SandboxError> {
         let (stdout, stdout_far) = pipe()?;
         let (stderr, stderr_far) = pipe()?;
         let (report, report_far) = pipe()?;
-        let run = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let channels = Channels { stdout, stderr, report };
         let far = [stdout_far.as_raw_fd(), stderr_far.as_raw_fd(), report_far.as_raw_fd()];
-        self.request(&Request::Run(run, Box::new(setup)), &far)?;
-        Ok((run, Channels { stdout, stderr, report }))
+        while let Some(slot) = self.take_idle(view) {
+            // One that has ended in the meantime takes nothing; then there is another, or a new one.
+            match send_message(&slot.socket, &slot::Request::Run(Box::new(job.clone())), &far) {
+                Ok(()) => return Ok((slot, channels)),
+                Err(SandboxError::HelperGone) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let (ours, theirs) = pair().map_err(channel)?;
+        let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;
+        let open = Open {
+            view: view.clone(),
+            job: job.clone(),
+        };
+        send_message(socket, &open, &[theirs.as_raw_fd(), far[0], far[1], far[2]])?;
+        let slot = Slot {
+            view: view.clone(),
+            socket: ours,
+        };
+        Ok((slot, channels))
     }
 
-    fn request(&self, request: &Request, descriptors: &[RawFd]) -> Result<(), SandboxError> {
-        let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;
-        let bytes = serde_json::to_vec(request).map_err(|error| channel(error.into()))?;
-        if bytes.len() > LONGEST_REQUEST {
-            let reason = format!("with its environment it is longer than {LONGEST_REQUEST} bytes");
-            return Err(SandboxError::Command { reason });
+    fn take_idle(&self, view: &View) -> Option<Slot> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = idle.iter().position(|slot| slot.view == *view)?;
+        Some(idle.remove(position))
+    }
+
+    fn give_back(&self, slot: Slot) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(slot);
+        if idle.len() > MOST_IDLE {
+            // The one that has been idle for longest ends when its socket closes.
+            idle.remove(0);
         }
-        let rights = [ControlMessage::ScmRights(descriptors)];
-        let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-        sendmsg::<()>(
-            socket.as_raw_fd(),
-            &[IoSlice::new(&bytes)],
-            rights,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )
-        .map(drop)
-        .map_err(|_| SandboxError::HelperGone)
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         drop(self.socket.take());
-        let helper = self.helper.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // It kills and waits for what still runs, then ends. One that does not is killed, which takes its sandboxes
-        // along, since their first processes follow it into death.
+        let helper = self.helper.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // It kills and waits for what still runs, then ends. One that does not is killed, which takes its slots along,
+        // since their first processes follow it into death.
         let patience = Instant::now() + Duration::from_secs(5);
         while let Ok(None) = helper.try_wait() {
             if Instant::now() > patience {
@@ -151,23 +192,62 @@ impl Drop for Sandbox {
     }
 }
 
-/// Has the helper kill a run that nobody waits for any more.
-struct KillOnDrop<'a> {
+/// A slot of the helper, without a run unless it is [`Occupied`].
+#[derive(Debug)]
+struct Slot {
+    view: View,
+    socket: OwnedFd,
+}
+
+/// A slot with a run. Dropped before the run is over, it has that killed. Either way the slot is given back: it takes up
+/// the next job only when nothing of this one is left.
+struct Occupied<'a> {
     sandbox: &'a Sandbox,
-    run: u64,
+    slot: Option<Slot>,
+    over: bool,
 }
 
-impl KillOnDrop<'_> {
-    fn disarm(self) {
-        std::mem::forget(self);
+impl Occupied<'_> {
+    fn kill(&self) {
+        if let Some(slot) = &self.slot {
+            // When this fails the slot is gone, and the run with it.
+            let _ = send_message(&slot.socket, &slot::Request::Kill, &[]);
+        }
     }
 }
 
-impl Drop for KillOnDrop<'_> {
+impl Drop for Occupied<'_> {
     fn drop(&mut self) {
-        // When this fails the helper is gone, and the run with it.
-        let _ = self.sandbox.request(&Request::Kill(self.run), &[]);
+        if !self.over {
+            self.kill();
+        }
+        if let Some(slot) = self.slot.take() {
+            self.sandbox.give_back(slot);
+        }
     }
+}
+
+fn pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
+}
+
+fn send_message(socket: &OwnedFd, message: &impl Serialize, descriptors: &[RawFd]) -> Result<(), SandboxError> {
+    let bytes = serde_json::to_vec(message).map_err(|error| channel(error.into()))?;
+    if bytes.len() > LONGEST_REQUEST {
+        let reason = format!("with its environment it is longer than {LONGEST_REQUEST} bytes");
+        return Err(SandboxError::Command { reason });
+    }
+    let rights = [ControlMessage::ScmRights(descriptors)];
+    let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], rights, flags, None)
+        .map(drop)
+        .map_err(|_| SandboxError::HelperGone)
 }
 
 /// The near ends of a run's pipes.
@@ -182,23 +262,55 @@ struct Collected {
     stdout: Captured,
     stderr: Captured,
     lines: Vec<ReportLine>,
+    /// Whether it was ended for having been silent.
+    silent: bool,
 }
 
 /// Reads both streams to their ends, which come when the last process that could write to them is gone, and the report.
-async fn collect(channels: Channels, cap: u64, sink: Option<Sink<'_>>) -> std::io::Result<Collected> {
+async fn collect(
+    channels: Channels,
+    limits: &Limits,
+    sink: Option<Sink<'_>>,
+    kill: impl Fn(),
+) -> std::io::Result<Collected> {
     let Channels {
         mut stdout,
         mut stderr,
         report,
     } = channels;
+    let cap = limits.output.0;
     // Both streams feed one sink. A lock rather than a cell, so that the future may move between threads.
     let sink = Mutex::new(sink);
-    let (stdout, stderr, lines) = tokio::try_join!(
-        drain(&mut stdout, Stream::Stdout, cap, &sink),
-        drain(&mut stderr, Stream::Stderr, cap, &sink),
-        read_report(report),
-    )?;
-    Ok(Collected { stdout, stderr, lines })
+    let heard = AtomicU64::new(0);
+    let reading = async {
+        tokio::try_join!(
+            drain(&mut stdout, Stream::Stdout, cap, &sink, &heard),
+            drain(&mut stderr, Stream::Stderr, cap, &sink, &heard),
+            read_report(report),
+        )
+    };
+    tokio::pin!(reading);
+    let mut silent = false;
+    let (stdout, stderr, lines) = loop {
+        let patience = limits.silence.filter(|_| !silent);
+        let before = heard.load(Ordering::Relaxed);
+        tokio::select! {
+            biased;
+            done = &mut reading => break done?,
+            () = tokio::time::sleep(patience.unwrap_or(Duration::MAX)), if patience.is_some() => {
+                if heard.load(Ordering::Relaxed) == before {
+                    silent = true;
+                    kill();
+                }
+            }
+        }
+    };
+    Ok(Collected {
+        stdout,
+        stderr,
+        lines,
+        silent,
+    })
 }
 
 /// Reads lines up to the one that says that nothing of the command is left. What comes after it is only the end of the
@@ -211,8 +323,13 @@ async fn read_report(report: Receiver) -> std::io::Result<Vec<ReportLine>> {
         if reader.read_until(b'\n', &mut text).await? == 0 {
             return Ok(lines);
         }
-        lines.push(serde_json::from_slice(&text)?);
-        if matches!(lines.last(), Some(ReportLine::Ended { .. })) {
+        let line = serde_json::from_slice(&text)?;
+        if let (ReportLine::Peak(_), Some(ReportLine::Peak(_))) = (&line, lines.last()) {
+            // Only the latest counts, and a long run has many.
+            lines.pop();
+        }
+        lines.push(line);
+        if matches!(lines.last(), Some(ReportLine::Ended(_) | ReportLine::Gone { .. })) {
             return Ok(lines);
         }
     }
@@ -223,6 +340,7 @@ async fn drain(
     stream: Stream,
     cap: u64,
     sink: &Mutex<Option<Sink<'_>>>,
+    heard: &AtomicU64,
 ) -> std::io::Result<Captured> {
     let mut capture = Capture::new(cap);
     let mut passed = 0u64;
@@ -232,101 +350,134 @@ async fn drain(
         if length == 0 {
             return Ok(capture.finish());
         }
+        heard.fetch_add(1, Ordering::Relaxed);
         capture.push(&buffer[..length]);
         let room = usize::try_from(cap.saturating_sub(passed)).unwrap_or(usize::MAX);
         let shown = &buffer[..length.min(room)];
         passed += shown.len() as u64;
-        let mut sink = sink.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sink) = sink.as_mut().filter(|_| !shown.is_empty()) {
             sink(stream, shown);
         }
     }
 }
 
-/// How a command ended, as `init` saw it.
-struct Ending {
-    code: Option<i32>,
-    signal: Option<i32>,
-    cpu_ms: u64,
-    peak_rss_bytes: u64,
+/// What the lines of a report say, sorted.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) enforced: Option<Enforced>,
+    not_started: Option<SetupFailure>,
+    denied: Option<String>,
+    peak: Peak,
+    pub(super) ended: Option<Ended>,
+    /// Whether the first process is known to be gone, and for which limit it was killed.
+    gone: Option<Option<LimitKind>>,
+}
+
+impl Told {
+    fn sort(lines: Vec<ReportLine>) -> Result<Self, SandboxError> {
+        let mut told = Told::default();
+        for line in lines {
+            match line {
+                ReportLine::Receipt(receipt) => told.enforced = Some(*receipt),
+                ReportLine::Layer(failure) => return Err(LayerFailure::into(failure)),
+                ReportLine::NotStarted(failure) => told.not_started = Some(failure),
+                ReportLine::Denied { rule } => told.denied = Some(rule),
+                ReportLine::Peak(peak) => told.peak = peak,
+                ReportLine::Ended(ended) => told.ended = Some(ended),
+                ReportLine::Gone { limit } => told.gone = Some(limit),
+            }
+        }
+        Ok(told)
+    }
 }
 
 impl Collected {
     fn into_report(self, setup: &Setup, wall: Duration) -> Result<Report, SandboxError> {
-        let (mut enforced, mut not_started, mut ending, mut gone): (Option<Enforced>, Option<SetupFailure>, _, _) =
-            (None, None, None, None);
-        for line in self.lines {
-            match line {
-                ReportLine::Receipt(receipt) => enforced = Some(receipt),
-                ReportLine::Layer(failure) => return Err(LayerFailure::into(failure)),
-                ReportLine::NotStarted(failure) => not_started = Some(failure),
-                ReportLine::Ended {
-                    code,
-                    signal,
-                    cpu_ms,
-                    peak_rss_bytes,
-                } => {
-                    ending = Some(Ending {
-                        code,
-                        signal,
-                        cpu_ms,
-                        peak_rss_bytes,
-                    });
-                }
-                ReportLine::Gone { limit } => gone = Some(limit),
-            }
-        }
+        let Collected {
+            stdout,
+            stderr,
+            lines,
+            silent,
+        } = self;
+        let told = Told::sort(lines)?;
         // Without either nobody knows whether something is left.
-        let limit = match (&ending, gone) {
+        let killed_for = match (&told.ended, told.gone) {
             (Some(_), _) => None,
+            (None, Some(_)) if silent => Some(LimitKind::Silence),
             (None, Some(limit)) => limit,
             (None, None) => return Err(SandboxError::HelperGone),
         };
-        let outcome = outcome(setup, limit, not_started, ending.as_ref())?;
-        let (cpu_ms, peak_rss_bytes) = ending.map_or((0, 0), |ending| (ending.cpu_ms, ending.peak_rss_bytes));
-        let metering = Metering {
-            wall_ms: wall.as_millis() as u64,
-            cpu_ms,
-            peak_rss_bytes,
-            output_bytes: self.stdout.total() + self.stderr.total(),
-            ..Metering::default()
-        };
+        let metering = metering(&told, wall, stdout.total() + stderr.total());
+        let limits = limits::report(setup, &told, &metering, killed_for, stdout.dropped + stderr.dropped > 0);
+        let outcome = outcome(told.denied, told.not_started, told.ended.as_ref(), killed_for, &limits)?;
         Ok(Report {
             outcome,
-            stdout: self.stdout,
-            stderr: self.stderr,
+            stdout,
+            stderr,
             metering,
-            limits: Vec::new(),
-            enforced,
+            limits,
+            enforced: told.enforced,
         })
     }
 }
 
+fn metering(told: &Told, wall: Duration, output_bytes: u64) -> Metering {
+    let ended = told.ended.as_ref();
+    let groups = ended.map(|ended| ended.groups).unwrap_or_default();
+    Metering {
+        wall_ms: wall.as_millis() as u64,
+        cpu_ms: groups
+            .cpu_ms
+            .or(ended.map(|ended| ended.cpu_ms))
+            .unwrap_or(told.peak.cpu_ms),
+        peak_rss_bytes: ended.map_or(0, |ended| ended.peak_rss_bytes),
+        peak_memory_bytes: [
+            groups.memory_peak_bytes.unwrap_or(0),
+            told.peak.memory_bytes,
+            ended.map_or(0, |ended| ended.peak_rss_bytes),
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0),
+        // A command that ended between two looks was one process at least.
+        processes: told.peak.processes.max(u64::from(ended.is_some())),
+        written_bytes: ended.map_or(0, |ended| ended.written_bytes),
+        output_bytes,
+    }
+}
+
 fn outcome(
-    setup: &Setup,
-    limit: Option<LimitKind>,
+    denied: Option<String>,
     not_started: Option<SetupFailure>,
-    ending: Option<&Ending>,
+    ended: Option<&Ended>,
+    killed_for: Option<LimitKind>,
+    limits: &[LimitReport],
 ) -> Result<Outcome, SandboxError> {
-    if let Some(limit) = limit {
+    if let Some(limit) = killed_for {
         return Ok(Outcome::Limit { limit });
+    }
+    if let Some(rule) = denied {
+        return Ok(Outcome::Denied { rule });
     }
     if let Some(failure) = not_started {
         return Ok(Outcome::Setup { failure });
     }
-    // The first process vanished without a word and without the helper having killed it.
-    let ending = ending.ok_or(SandboxError::HelperGone)?;
-    Ok(match (ending.signal, ending.code) {
-        // The first at the limit, the second a moment later if it caught that one. The time used tells them from signals
-        // that were sent by hand; with a margin, because the limit counts by ticks and the usage does not.
-        (Some(libc::SIGXCPU | libc::SIGKILL), _)
-            if u128::from(ending.cpu_ms) * 4 >= setup.limits.cpu.as_millis() * 3 =>
-        {
-            Outcome::Limit { limit: LimitKind::Cpu }
-        }
-        (Some(signal), _) => Outcome::Signal { signal },
-        (None, Some(code)) => Outcome::Exit { code },
-        (None, None) => return Err(SandboxError::HelperGone),
+    // The first process vanished without a word and without the slot having killed it.
+    let ended = ended.ok_or(SandboxError::HelperGone)?;
+    if let Some(path) = ended.tampered.clone() {
+        return Ok(Outcome::Tampered { path });
+    }
+    // A command that coped with what it was refused has succeeded; one that failed proves nothing but the limit.
+    let hit = limits
+        .iter()
+        .find(|limit| limit.hit == Some(true) && limit.limit != LimitKind::Output);
+    Ok(match (ended.code, ended.signal, hit) {
+        (Some(0), _, _) => Outcome::Exit { code: 0 },
+        (_, _, Some(limit)) => Outcome::Limit { limit: limit.limit },
+        (Some(code), _, None) => Outcome::Exit { code },
+        (None, Some(signal), None) => Outcome::Signal { signal },
+        (None, None, None) => return Err(SandboxError::HelperGone),
     })
 }
 

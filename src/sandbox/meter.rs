@@ -1,19 +1,76 @@
-//! Memory of all processes of a sandbox together, read from outside.
+//! What all processes of a run use together, read from outside.
 //!
-//! The kernel keeps such a limit only for control groups, which an ordinary user often has none of. Shared pages are
-//! counted once: the cheap sum of resident sets is an upper bound, and only when that is over the limit is the exact
-//! share of each process asked for.
+//! - The kernel counts it only for control groups, which an ordinary user often has none of.
+//! - Shared pages are counted once: the cheap sum of resident sets is an upper bound, and only when that is over the limit
+//!   is the exact share of each process asked for.
+//! - Processor time is that of living processes and of those that were waited for. What a process used whose parent ignores
+//!   its end is lost with it; the limit on time from start to end bounds that.
 
+use super::setup::Peak;
 use std::fs;
 
 /// Processes looked at in one sandbox, above which the sum is not trusted to be cheap; the process limit is far below.
 const MOST: usize = 65_536;
 
-/// Whether the process and its descendants hold more than `limit` bytes.
-pub(super) fn exceeds(root: i32, limit: u64) -> bool {
-    let processes = descendants(root);
-    let sum = |measure: fn(i32) -> Option<u64>| processes.iter().filter_map(|pid| measure(*pid)).sum::<u64>();
-    sum(resident) > limit && sum(proportional) > limit
+/// Looks at a process and everything below it.
+#[derive(Debug)]
+pub(super) struct Meter {
+    root: i32,
+    ticks_per_second: u64,
+}
+
+impl Meter {
+    pub(super) fn new(root: i32) -> Self {
+        Meter {
+            root,
+            ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
+        }
+    }
+
+    /// What is used at this moment. The first process, which is ours, counts for its time but not as a process.
+    pub(super) fn sample(&self) -> Peak {
+        let processes = descendants(self.root);
+        let uses: Vec<Use> = processes.iter().filter_map(|pid| Use::of(*pid)).collect();
+        let sum = |part: fn(&Use) -> u64| uses.iter().map(part).sum::<u64>();
+        Peak {
+            memory_bytes: sum(|of| of.resident_bytes),
+            processes: sum(|of| of.threads).saturating_sub(1),
+            cpu_ms: sum(|of| of.ticks) * 1000 / self.ticks_per_second,
+        }
+    }
+
+    /// Whether more than `limit` bytes are held when shared pages are counted once.
+    pub(super) fn exceeds(&self, limit: u64) -> bool {
+        let processes = descendants(self.root);
+        processes.iter().filter_map(|pid| proportional(*pid)).sum::<u64>() > limit
+    }
+}
+
+/// What one process uses.
+struct Use {
+    resident_bytes: u64,
+    threads: u64,
+    /// User and system time, with that of the children it waited for, in clock ticks.
+    ticks: u64,
+}
+
+impl Use {
+    /// Source: proc_pid_stat(5).
+    fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(Use {
+            resident_bytes: resident(pid).unwrap_or(0),
+            threads: field(&stat, 20)?,
+            ticks: field(&stat, 14)? + field(&stat, 15)? + field(&stat, 16)? + field(&stat, 17)?,
+        })
+    }
+}
+
+/// A field of `stat` by its number in the manual. The name of the program, the second, may hold anything but is the only
+/// one in parentheses.
+fn field(stat: &str, number: usize) -> Option<u64> {
+    let (_, behind) = stat.rsplit_once(')')?;
+    behind.split_ascii_whitespace().nth(number - 3)?.parse().ok()
 }
 
 /// The process and everything below it. Orphans hang below the first process of their namespace.
@@ -73,5 +130,14 @@ mod tests {
     fn only_the_named_lines_count() {
         let text = "Rss:   100 kB\nPss:\t   3 kB\nPss_Anon:  50 kB\nSwapPss:  4 kB\nbroken\nPss: x kB\n";
         assert_eq!(sum_of(text, &["Pss:", "SwapPss:"]), 7 * 1024);
+    }
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_moves_no_field() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 11 22 33 44 20 0 5 0 100 1000 200\n";
+        assert_eq!(
+            [14, 15, 16, 17, 20].map(|number| field(stat, number)),
+            [Some(11), Some(22), Some(33), Some(44), Some(5)]
+        );
     }
 }

@@ -12,6 +12,7 @@
 //! ```
 
 mod bundle;
+mod cgroup;
 mod compile;
 mod error;
 mod expect;
@@ -19,6 +20,7 @@ mod grant;
 mod helper;
 mod init;
 mod launch;
+mod limits;
 mod meter;
 mod output;
 mod plan;
@@ -26,13 +28,14 @@ mod policy;
 mod profile;
 mod report;
 mod setup;
+mod slot;
 mod sys;
 
 pub use compile::find_program;
 pub use error::SandboxError;
 pub use expect::{Act, Answer, PAYLOAD};
 pub use init::seccomp::Summary as FilterSummary;
-pub use launch::{Sandbox, Sink};
+pub use launch::{Sandbox, Sink, limit_keepers};
 pub use plan::{Landlock, Mount, Plan, PlannedLimit, Rule, plan};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
 pub use profile::{
@@ -40,7 +43,7 @@ pub use profile::{
     load_profile, profile_names,
 };
 pub use report::{
-    Captured, Enforced, Enforcer, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
+    Captured, Enforced, Enforcer, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
 
 /// Becomes the sandbox helper, or the program that tries what a profile expects, when the first argument is one of the

@@ -6,10 +6,11 @@
 use super::compile::{compile, find_program};
 use super::error::SandboxError;
 use super::init::mounts::DEVICES;
-use super::init::seccomp;
+use super::init::{landlock as rules, seccomp};
+use super::launch::limit_keepers;
 use super::policy::{Command, Network, Policy, Tree};
 use super::report::{Enforcer, LimitKind};
-use super::setup::{ALIASES, HOME, Setup, TREE};
+use super::setup::{ALIASES, HOME, Job, Setup, TREE, View};
 use super::sys;
 use crate::types::format_duration;
 use serde::Serialize;
@@ -93,23 +94,24 @@ pub struct PlannedLimit {
 /// As for [`Sandbox::run`](super::Sandbox::run), as far as they can be known without running it.
 pub fn plan(policy: &Policy, tree: &Tree, command: &Command) -> Result<Plan, SandboxError> {
     let setup = compile(policy, tree, command, sys::landlock_abi())?;
-    let names = setup.env.iter().filter_map(|pair| pair.split_once('='));
+    let Setup { view, job } = &setup;
+    let names = job.env.iter().filter_map(|pair| pair.split_once('='));
     Ok(Plan {
         program: command.argv.first().and_then(|program| find_program(policy, program)),
-        argv: setup.argv.clone(),
-        cwd: setup.cwd.clone(),
-        mounts: mounts(&setup),
-        links: setup.links.clone(),
-        landlock: landlock(&setup),
-        seccomp: seccomp::summary(setup.memfd),
-        network: setup.network,
-        limits: limits(&setup),
+        argv: job.argv.clone(),
+        cwd: job.cwd.clone(),
+        mounts: mounts(view, job),
+        links: view.links.clone(),
+        landlock: landlock(view, job),
+        seccomp: seccomp::summary(view.memfd),
+        network: job.network,
+        limits: limits(job),
         environment: names.map(|(name, _)| name.to_owned()).collect(),
     })
 }
 
 /// The mounts in the order in which they are made.
-fn mounts(setup: &Setup) -> Vec<Mount> {
+fn mounts(view: &View, job: &Job) -> Vec<Mount> {
     let mount = |at: &Path, kind, source: Vec<PathBuf>, options: &str| Mount {
         at: at.to_owned(),
         kind,
@@ -118,16 +120,15 @@ fn mounts(setup: &Setup) -> Vec<Mount> {
     };
     let private = format!(
         "read-write, nosuid, nodev, size {}, {} files together",
-        setup.tmp.size, setup.tmp.inodes
+        job.tmp.size, job.tmp.inodes
     );
     let mut mounts = vec![mount(Path::new("/"), "tmpfs", Vec::new(), "read-only, nosuid, nodev")];
-    for bind in &setup.binds {
-        mounts.push(mount(
-            &bind.path,
-            "bind",
-            vec![bind.path.clone()],
-            "read-only, nosuid, nodev",
-        ));
+    for bind in &view.binds {
+        let source = vec![bind.path.clone()];
+        mounts.push(mount(&bind.path, "bind", source.clone(), "read-only, nosuid, nodev"));
+        if view.snapshots.contains(&bind.path) {
+            mounts.push(mount(&bind.path, "overlay", source, &private));
+        }
     }
     let proc = "nosuid, nodev, noexec, only processes of the sandbox";
     mounts.push(mount(Path::new("/proc"), "proc", Vec::new(), proc));
@@ -142,48 +143,52 @@ fn mounts(setup: &Setup) -> Vec<Mount> {
     for place in ["/tmp", "/dev/shm", HOME].map(Path::new) {
         mounts.push(mount(place, "tmpfs", Vec::new(), &private));
     }
-    let layers: Vec<PathBuf> = setup.layers.iter().map(|layer| layer.path.clone()).collect();
+    let layers: Vec<PathBuf> = job.layers.iter().map(|layer| layer.path.clone()).collect();
     let kind = if layers.is_empty() { "tmpfs" } else { "overlay" };
     mounts.push(mount(Path::new(TREE), kind, layers, &private));
     mounts
 }
 
-fn landlock(setup: &Setup) -> Option<Landlock> {
+fn landlock(view: &View, job: &Job) -> Option<Landlock> {
     let rule = |path: &Path, rights| Rule {
         path: path.to_owned(),
         rights,
     };
-    let binds = setup.binds.iter().map(|bind| rule(&bind.path, "read, execute"));
+    let binds = view.binds.iter().map(|bind| rule(&bind.path, "read, execute"));
     let own = ["/etc", "/proc", "/dev", ALIASES].map(|path| rule(Path::new(path), "read, execute"));
-    let writable = [TREE, HOME, "/tmp", "/dev/shm"].map(|path| rule(Path::new(path), "all but device nodes"));
+    let snapshots = view.snapshots.iter().map(PathBuf::as_path);
+    let writable = [TREE, HOME, "/tmp", "/dev/shm"]
+        .map(Path::new)
+        .into_iter()
+        .chain(snapshots);
+    let writable = writable.map(|path| rule(path, "all but device nodes"));
     let devices = DEVICES.map(|path| rule(Path::new(path), "read, write"));
     // Source: landlock(7), "Landlock ABI versions": ports since 4, scopes since 6.
-    let tcp = match (setup.network, setup.landlock_abi) {
+    let tcp = match (job.network, view.landlock_abi) {
         (Network::Loopback, _) => "not ruled: the loopback is the sandbox's own",
         (Network::None, 0..4) => "not ruled: this version knows no ports, and no interface is up",
         (Network::None, _) => "refused for every port",
     };
-    let scope = match setup.landlock_abi {
+    let scope = match view.landlock_abi {
         0..6 => "not ruled: the namespaces bound it",
         _ => "the sandbox itself",
     };
-    (setup.landlock_abi > 0).then(|| Landlock {
-        // As many as `init` knows.
-        abi: setup.landlock_abi.min(7),
+    (view.landlock_abi > 0).then(|| Landlock {
+        abi: view.landlock_abi.min(rules::HIGHEST),
         rules: binds.chain(own).chain(writable).chain(devices).collect(),
         tcp,
         scope,
     })
 }
 
-fn limits(setup: &Setup) -> Vec<PlannedLimit> {
-    let (limits, tmp) = (&setup.limits, &setup.tmp);
+fn limits(job: &Job) -> Vec<PlannedLimit> {
+    let (limits, tmp, keepers) = (&job.limits, &job.tmp, limit_keepers());
     let limit = |limit| {
         let (requested, enforced_by) = match limit {
             LimitKind::Wall => (format_duration(limits.wall), Enforcer::Timer),
-            LimitKind::Cpu => (format_duration(limits.cpu), Enforcer::Rlimit),
-            LimitKind::Memory => (limits.memory.to_string(), Enforcer::Sampler),
-            LimitKind::Pids => (limits.pids.to_string(), Enforcer::Rlimit),
+            LimitKind::Cpu => (format_duration(limits.cpu), keepers.cpu),
+            LimitKind::Memory => (limits.memory.to_string(), keepers.memory),
+            LimitKind::Pids => (limits.pids.to_string(), keepers.pids),
             LimitKind::FileSize => (limits.file_size.to_string(), Enforcer::Rlimit),
             LimitKind::Files => (limits.files.to_string(), Enforcer::Rlimit),
             LimitKind::Disk => (tmp.size.to_string(), Enforcer::Tmpfs),

@@ -1,6 +1,7 @@
 //! What was enforced, and what happened.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,22 @@ impl LimitKind {
         LimitKind::Output,
         LimitKind::Silence,
     ];
+
+    /// The limit as written in profiles and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LimitKind::Wall => "wall",
+            LimitKind::Cpu => "cpu",
+            LimitKind::Memory => "memory",
+            LimitKind::Pids => "pids",
+            LimitKind::FileSize => "file_size",
+            LimitKind::Files => "files",
+            LimitKind::Disk => "disk",
+            LimitKind::Inodes => "inodes",
+            LimitKind::Output => "output",
+            LimitKind::Silence => "silence",
+        }
+    }
 }
 
 /// Who keeps a limit.
@@ -118,8 +135,8 @@ pub struct LimitReport {
     pub enforced_by: Enforcer,
     /// The most that was seen, where anybody looked.
     pub peak: Option<u64>,
-    /// Whether it was reached: something was refused or ended for it.
-    pub hit: bool,
+    /// Whether it was reached: something was refused or ended for it. Absent where nobody can tell.
+    pub hit: Option<bool>,
 }
 
 /// Why a command was never started although the sandbox itself works on this host.
@@ -202,10 +219,14 @@ pub struct Metering {
 }
 
 /// What the kernel confirmed from inside the finished sandbox, before the command was started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enforced {
-    /// Namespaces by name, each with the identity that the kernel gives it.
-    pub namespaces: std::collections::BTreeMap<String, String>,
+    /// Namespaces by name, each with the identity that the kernel gives it. All differ from the caller's.
+    pub namespaces: BTreeMap<String, String>,
+    /// How ids are mapped, as the process itself sees it: one line of three numbers each.
+    pub uid_map: String,
+    /// The same for groups.
+    pub gid_map: String,
     /// `NoNewPrivs` is set.
     pub no_new_privs: bool,
     /// The mode of the system call filter: 2 is a filter.
@@ -218,8 +239,25 @@ pub struct Enforced {
     pub landlock_abi: u32,
     /// Mounts in the view.
     pub mounts: u32,
-    /// How the tree was provided: `overlay` or `copy`.
+    /// How the tree was provided: `overlay`, `copy`, or `empty` without layers.
     pub tree: String,
+    /// Limits of each process as the kernel gives them back, by the names of `prlimit(1)`.
+    pub rlimits: BTreeMap<String, u64>,
+    /// Who keeps the limits on all processes together.
+    pub keepers: Keepers,
+    /// Forbidden acts that were tried, each with the error that refused it.
+    pub refused: BTreeMap<String, String>,
+}
+
+/// Who keeps the limits that count all processes of a run together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepers {
+    /// Who keeps the limit on memory.
+    pub memory: Enforcer,
+    /// Who keeps that on processes.
+    pub pids: Enforcer,
+    /// Who keeps that on processor time.
+    pub cpu: Enforcer,
 }
 
 /// What was enforced while one command ran, and what happened.

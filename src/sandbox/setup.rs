@@ -1,7 +1,12 @@
-//! What the helper needs to build one sandbox: the policy made concrete for this host.
+//! What the helper and its slots need to build sandboxes: the policy made concrete for this host, in two parts.
+//!
+//! A [`View`] is what many runs can share: the root without anything to write to. A [`Job`] is one run in such a view.
 
 use super::policy::{Limits, Network, Tmp};
+use super::report::{Enforced, LimitKind, SetupFailure};
+use crate::types::RepoPath;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The one user and group id inside. Not zero, so that programs do not believe themselves root.
@@ -20,8 +25,8 @@ pub(super) const HOME: &str = "/home/factory";
 /// The directory inside whose links are the policy's aliases.
 pub(super) const ALIASES: &str = "/opt/factory/bin";
 
-/// A host path and what it was when the policy was compiled: the helper opens it again in its own mount namespace and
-/// refuses if it has become something else in between.
+/// A host path and what it was when the policy was compiled: it is opened again in another mount namespace, and refused
+/// if it has become something else in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pinned {
     pub(super) path: PathBuf,
@@ -30,9 +35,9 @@ pub(super) struct Pinned {
     pub(super) directory: bool,
 }
 
-/// Everything about one sandbox, in the order in which `init` uses it.
+/// A root that runs can share one after another: everything in it is read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Setup {
+pub(super) struct View {
     /// The host's id that [`INSIDE_ID`] maps to.
     pub(super) host_uid: u32,
     /// Likewise for the group.
@@ -41,14 +46,25 @@ pub(super) struct Setup {
     pub(super) binds: Vec<Pinned>,
     /// Symbolic links of the view: where, and the text.
     pub(super) links: Vec<(PathBuf, PathBuf)>,
-    /// Layers of the tree, the uppermost first.
-    pub(super) layers: Vec<Pinned>,
-    pub(super) tmp: Tmp,
-    pub(super) network: Network,
-    pub(super) limits: Limits,
     pub(super) memfd: bool,
     /// The Landlock ABI to enforce in full; zero for none.
     pub(super) landlock_abi: u32,
+    /// Host directories among the binds that get a private writable layer in each run.
+    pub(super) snapshots: Vec<PathBuf>,
+    /// The caller's own namespaces, by name: none of them may be a run's.
+    pub(super) host_namespaces: BTreeMap<String, String>,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Job {
+    /// Layers of the tree, the uppermost first.
+    pub(super) layers: Vec<Pinned>,
+    /// Paths of the tree that have to stay as they are.
+    pub(super) protect: Vec<RepoPath>,
+    pub(super) tmp: Tmp,
+    pub(super) network: Network,
+    pub(super) limits: Limits,
     pub(super) argv: Vec<String>,
     /// `NAME=value`, complete.
     pub(super) env: Vec<String>,
@@ -58,32 +74,79 @@ pub(super) struct Setup {
     pub(super) cwd: PathBuf,
 }
 
-/// One line on the report channel of a run.
+/// Both parts of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Setup {
+    pub(super) view: View,
+    pub(super) job: Job,
+}
+
+/// What parent, helper, slot and `init` say about one run on its report channel, one line each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ReportLine {
     /// From inside the finished sandbox, before the command starts.
-    Receipt(super::report::Enforced),
+    Receipt(Box<Enforced>),
     /// A layer could not be applied; nothing was started.
     Layer(LayerFailure),
     /// The sandbox is finished but the command could not be started.
-    NotStarted(super::report::SetupFailure),
+    NotStarted(SetupFailure),
+    /// The sandbox is finished but its rules refuse the command.
+    Denied {
+        /// The rule.
+        rule: String,
+    },
+    /// From the slot, whenever one of them has grown: what it saw from outside.
+    Peak(Peak),
     /// The command ended and nothing of it is left.
-    Ended {
-        /// Its exit code, unless a signal ended it.
-        code: Option<i32>,
-        /// The signal that ended it.
-        signal: Option<i32>,
-        /// User and system time of all processes that were waited for, in milliseconds.
-        cpu_ms: u64,
-        /// The largest resident set of any one process, in bytes.
-        peak_rss_bytes: u64,
-    },
-    /// From the helper, always last: the first process of the sandbox is gone, and with it all others.
+    Ended(Ended),
+    /// From the slot, always last: the first process of the sandbox is gone, and with it all others.
     Gone {
-        /// The limit for which the helper killed it.
-        limit: Option<super::report::LimitKind>,
+        /// The limit for which the slot killed it.
+        limit: Option<LimitKind>,
     },
+}
+
+/// The most that was seen of what all processes of a run share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Peak {
+    pub(super) memory_bytes: u64,
+    pub(super) processes: u64,
+    pub(super) cpu_ms: u64,
+}
+
+/// How a command ended, as `init` saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ended {
+    /// Its exit code, unless a signal ended it.
+    pub(super) code: Option<i32>,
+    /// The signal that ended it.
+    pub(super) signal: Option<i32>,
+    /// User and system time of all processes that were waited for, in milliseconds.
+    pub(super) cpu_ms: u64,
+    /// The largest resident set of any one process, in bytes.
+    pub(super) peak_rss_bytes: u64,
+    /// What is on the private file systems: bytes, and files with directories.
+    pub(super) written_bytes: u64,
+    pub(super) written_files: u64,
+    /// Whether they are full.
+    pub(super) disk_full: bool,
+    pub(super) inodes_full: bool,
+    /// What the control groups counted; absent without them.
+    pub(super) groups: GroupCounts,
+    /// The first protected path that is not as it was.
+    pub(super) tampered: Option<String>,
+}
+
+/// What control groups counted during one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GroupCounts {
+    pub(super) memory_peak_bytes: Option<u64>,
+    /// Processes that the kernel killed for want of memory.
+    pub(super) oom_kills: Option<u64>,
+    /// Forks that the kernel refused.
+    pub(super) pids_refused: Option<u64>,
+    pub(super) cpu_ms: Option<u64>,
 }
 
 /// The step of building a sandbox that failed.

@@ -24,6 +24,21 @@ impl Sha256 {
     pub fn of(bytes: &[u8]) -> Self {
         Sha256(sha2::Sha256::digest(bytes).into())
     }
+
+    /// Digests everything that `reader` gives.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn of_reader(reader: &mut impl std::io::Read) -> std::io::Result<Self> {
+        let mut hasher = sha2::Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(Sha256(hasher.finalize().into())),
+                length => hasher.update(&buffer[..length]),
+            }
+        }
+    }
 }
 
 impl fmt::Display for Sha256 {

@@ -193,7 +193,7 @@ fn source_files(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn modules_use_only_modules_above_them() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = crate::support::project().join("src");
     let read = |path: &Path| std::fs::read_to_string(path).expect("a source file is readable");
     let layers = layers(&read(&source.join("lib.rs")));
     assert!(

@@ -31,7 +31,7 @@ fn interrupted_by(signal: nix::sys::signal::Signal) -> (Option<i32>, Vec<Value>)
     });
     std::fs::write(dir.path().join("order.json"), order.to_string()).unwrap();
     let asked = dir.path().join("asked");
-    let mut run = Command::new(env!("CARGO_BIN_EXE_factory"))
+    let mut run = Command::new(crate::support::program())
         .args(["run", "--json", "--repo"])
         .arg(&repository)
         .arg("--provider")

@@ -3,6 +3,7 @@
 
 mod arrows;
 mod conformance;
+mod corpus;
 mod git;
 mod interrupt;
 mod profiles;

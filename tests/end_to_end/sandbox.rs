@@ -63,7 +63,7 @@ fn the_receipt_says_what_the_kernel_confirmed() {
         assert_ne!(host.to_string_lossy(), *identity, "{name}");
     }
     assert!(enforced.no_new_privs && seen.contains("NoNewPrivs:\t1"));
-    assert_eq!((enforced.seccomp_mode, enforced.seccomp_filters), (2, 2));
+    assert_eq!((enforced.seccomp_mode, enforced.seccomp_filters), (2, 3));
     assert!(seen.contains("Seccomp:\t2"));
     assert_eq!(enforced.capabilities, 0);
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {

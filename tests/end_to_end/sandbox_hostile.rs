@@ -20,7 +20,7 @@ fn policy() -> Policy {
 }
 
 fn start() -> Sandbox {
-    Sandbox::start(env!("CARGO_BIN_EXE_factory").as_ref()).unwrap()
+    Sandbox::start(&crate::support::program()).unwrap()
 }
 
 fn run_in(sandbox: &Sandbox, policy: &Policy, layers: Vec<PathBuf>, argv: &[&str]) -> Result<Report, SandboxError> {

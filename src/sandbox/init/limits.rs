@@ -4,7 +4,8 @@
 //! `CAP_SYS_RESOURCE` outside.
 
 use super::Step;
-use crate::sandbox::setup::{LayerFailure, Setup};
+use crate::sandbox::policy::Limits;
+use crate::sandbox::setup::LayerFailure;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// One more than what makes the kernel skip a core file but start a core-dump program of the host: with exactly one byte
@@ -14,9 +15,13 @@ const CORE: u64 = 1;
 /// Memory that a process may lock, enough for what libraries lock for keys.
 const MEMLOCK: u64 = 8 << 20;
 
+/// Keeps core dumps from being made. For a slot: the filter that it puts on lets nobody change this limit afterwards.
+pub(in crate::sandbox) fn no_core() -> Result<(), LayerFailure> {
+    set(Resource::RLIMIT_CORE, CORE, CORE)
+}
+
 /// Sets the limits that the kernel keeps by itself; time and total memory are kept by the helper.
-pub(super) fn apply(setup: &Setup) -> Result<(), LayerFailure> {
-    let limits = &setup.limits;
+pub(super) fn apply(limits: &Limits) -> Result<(), LayerFailure> {
     let cpu = limits.cpu.as_secs().max(1);
     // The soft limit ends the process with SIGXCPU, the hard one a second later with SIGKILL if it caught that.
     set(Resource::RLIMIT_CPU, cpu, cpu + 1)?;
@@ -26,7 +31,6 @@ pub(super) fn apply(setup: &Setup) -> Result<(), LayerFailure> {
     set(Resource::RLIMIT_DATA, limits.memory.0, limits.memory.0)?;
     set(Resource::RLIMIT_FSIZE, limits.file_size.0, limits.file_size.0)?;
     set(Resource::RLIMIT_NOFILE, limits.files, limits.files)?;
-    set(Resource::RLIMIT_CORE, CORE, CORE)?;
     set(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK)?;
     set(Resource::RLIMIT_RTPRIO, 0, 0)?;
     set(Resource::RLIMIT_MSGQUEUE, 0, 0)

@@ -1,20 +1,19 @@
-//! The view: an empty root into which only what the setup lists is put.
+//! What a run mounts on top of its view: a `/proc` of its own, and everything that it can write to.
 //!
-//! - What is not listed does not exist inside: no home, no `/run`, no socket, no repository, no other process.
-//! - Host paths are opened before the identity changes and compared with what the parent saw.
-//! - Everything the command can write to lies in one sized tmpfs that no other namespace sees; it vanishes with it.
+//! - All that can be written lies in one sized tmpfs that no other namespace sees; it vanishes with the run.
+//! - The tmpfs stays backstage: only what is bound from it into the view can be reached, not the upper layers behind the
+//!   tree's back.
 
 use super::Step;
-use crate::sandbox::setup::{ALIASES, HOME, LayerFailure, Pinned, Setup, TREE};
-use crate::sandbox::sys;
+use crate::sandbox::setup::{HOME, Job, LayerFailure, TREE};
+use crate::sandbox::slot::root::{BACKSTAGE, VIEW};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::fs;
-use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -22,47 +21,22 @@ use std::path::{Path, PathBuf};
 pub(in crate::sandbox) const DEVICES: [&str; 5] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// Where the new root is built, inside the tmpfs of what the command writes.
-const ROOT: &str = "root";
-
-/// Files and directories that the root itself may hold; its content is what is written below.
-const ROOT_OPTIONS: &str = "mode=0755,size=4m,nr_inodes=8k";
-
-/// Host paths, opened in this mount namespace.
-pub(super) struct Sources {
-    binds: Vec<OwnedFd>,
-    layers: Vec<OwnedFd>,
-    devices: Vec<OwnedFd>,
+/// The place of a path of the view while the run is still outside of it.
+fn place_of(inside: &Path) -> PathBuf {
+    Path::new(VIEW).join(inside.strip_prefix("/").unwrap_or(inside))
 }
 
-/// Opens every host path that the setup names, and checks that it is still what the parent saw.
-pub(super) fn open_sources(setup: &Setup) -> Result<Sources, LayerFailure> {
-    let open = |path: &Path| {
-        nix::fcntl::open(
-            path,
-            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .step(format!("open `{}`", path.display()))
-    };
-    let pinned = |pin: &Pinned| {
-        let fd = open(&pin.path)?;
-        let stat = nix::sys::stat::fstat(&fd).step(format!("look at `{}`", pin.path.display()))?;
-        if (stat.st_dev, stat.st_ino) == (pin.device, pin.inode) {
-            Ok(fd)
-        } else {
-            // Replaced between the check and now: whoever did that must not choose what is shown.
-            Err(Errno::ESTALE).step(format!("find `{}` unchanged", pin.path.display()))
-        }
-    };
-    Ok(Sources {
-        binds: setup.binds.iter().map(pinned).collect::<Result<_, _>>()?,
-        layers: setup.layers.iter().map(pinned).collect::<Result<_, _>>()?,
-        devices: DEVICES
-            .iter()
-            .map(|path| open(Path::new(path)))
-            .collect::<Result<_, _>>()?,
-    })
+/// Goes to the root of the mount namespace, from where the backstage is seen.
+pub(super) fn go_backstage() -> Result<(), LayerFailure> {
+    // A run is born with the slot's root, which is that of the slot's namespace and not of its own copy.
+    let own = fs::File::open("/proc/self/ns/mnt").step("find the mount namespace")?;
+    setns(&own, CloneFlags::CLONE_NEWNS).step("go to the root of the mount namespace")
+}
+
+/// Takes the view as the root, for good: what could change it again needs a capability, and its call is refused.
+pub(super) fn enter_view() -> Result<(), LayerFailure> {
+    nix::unistd::chroot(VIEW).step("enter the view")?;
+    nix::unistd::chdir("/").step("enter the view")
 }
 
 /// Lowers the counts that the kernel keeps for a user namespace: no further one inside, and a share of the caller's
@@ -87,248 +61,107 @@ pub(super) fn lower_counts() -> Result<(), LayerFailure> {
     Ok(())
 }
 
-/// Builds the new root and moves into it. Answers how the tree was provided.
-pub(super) fn build_root(setup: &Setup, sources: Sources) -> Result<&'static str, LayerFailure> {
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step("make the mounts private")?;
-    let root = Root::mount(setup)?;
-    for (pin, fd) in setup.binds.iter().zip(&sources.binds) {
-        root.bind(
-            fd.as_fd(),
-            &pin.path,
-            pin.directory,
-            sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV,
-        )?;
-    }
-    for (place, text) in &setup.links {
-        root.link(place, text)?;
-    }
-    root.etc()?;
-    root.proc()?;
-    root.dev(&sources.devices)?;
-    let tree = root.writable(&sources.layers)?;
-    // Inside, an empty /run says that there is no socket to talk to.
-    root.directory(Path::new("/run"))?;
-    root.enter()?;
-    Ok(tree)
+/// How the tree of a run was provided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Provided {
+    Overlay,
+    Copy,
+    Empty,
 }
 
-/// The new root while it is being built, inside the tmpfs that holds what the command writes.
-///
-/// That tmpfs hides a directory of the old root and goes away with it: only what is bound from it stays reachable, not the
-/// upper layer behind the tree's back. A single unmount, because each waits until every processor has noticed.
-struct Root {
-    scratch: PathBuf,
-    at: PathBuf,
+impl Provided {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Provided::Overlay => "overlay",
+            Provided::Copy => "copy",
+            Provided::Empty => "empty",
+        }
+    }
 }
 
-impl Root {
-    fn mount(setup: &Setup) -> Result<Self, LayerFailure> {
-        // Any directory will do: in this private namespace nobody else sees what it hides.
-        let scratch = ["/tmp", "/mnt", "/var", "/usr"]
-            .map(Path::new)
-            .into_iter()
-            .find(|path| path.is_dir());
-        let scratch = scratch
-            .ok_or(Errno::ENOENT)
-            .step("find a directory to build the root on")?
-            .to_owned();
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        let options = format!("mode=0700,size={},nr_inodes={}", setup.tmp.size.0, setup.tmp.inodes);
-        tmpfs(&scratch, &options, flags).step("mount the private tmpfs")?;
-        let at = scratch.join(ROOT);
-        fs::create_dir(&at).step("make a place for the root")?;
-        tmpfs(&at, ROOT_OPTIONS, flags).step("mount an empty root")?;
-        Ok(Root { scratch, at })
+/// Mounts what the run can write to. `layers` are detached mounts of the layers of its tree, the uppermost first.
+pub(super) fn put_on_top(job: &Job, snapshots: &[PathBuf], layers: &[OwnedFd]) -> Result<Provided, LayerFailure> {
+    let scratch = Path::new(BACKSTAGE);
+    let options = format!("mode=0700,size={},nr_inodes={}", job.tmp.size.0, job.tmp.inodes);
+    tmpfs(scratch, &options, MsFlags::MS_NOSUID | MsFlags::MS_NODEV).step("mount the private tmpfs")?;
+    let provided = tree(scratch, layers)?;
+    for (number, path) in snapshots.iter().enumerate() {
+        let upper = scratch.join(format!("snapshot-{number}"));
+        fs::create_dir(&upper).step(format!("make a layer for `{}`", path.display()))?;
+        let place = place_of(path);
+        let lower = [place.display().to_string()];
+        overlay(&place, &upper, &lower).step(format!("put a private layer on `{}`", path.display()))?;
     }
-
-    /// The place of an inside path while the old root is still there.
-    fn place(&self, inside: &Path) -> PathBuf {
-        self.at.join(inside.strip_prefix("/").unwrap_or(inside))
+    let places = [("shm", "/dev/shm"), ("home", HOME), ("tmp", "/tmp")];
+    for (name, inside) in places {
+        fs::create_dir(scratch.join(name)).step(format!("make `{inside}`"))?;
+        bind(&scratch.join(name), &place_of(Path::new(inside)))?;
     }
+    Ok(provided)
+}
 
-    /// Makes a directory and those above it, of which none may be a symbolic link.
-    ///
-    /// A host directory that is shown already may hold links, and until the root is entered an absolute one leads to the
-    /// host's files: what is made, written or mounted behind it would be outside.
-    fn directory(&self, inside: &Path) -> Result<PathBuf, LayerFailure> {
-        let step = || format!("make `{}`", inside.display());
-        let mut place = self.at.clone();
-        for part in inside.strip_prefix("/").unwrap_or(inside) {
-            place.push(part);
-            match fs::create_dir(&place) {
-                Ok(()) => {}
-                Err(error) => match fs::symlink_metadata(&place) {
-                    Ok(metadata) if metadata.is_dir() => {}
-                    Ok(metadata) if metadata.is_symlink() => return Err(Errno::ELOOP).step(step()),
-                    Ok(_) => return Err(Errno::ENOTDIR).step(step()),
-                    Err(_) => return Err(error).step(step()),
-                },
-            }
-        }
-        Ok(place)
-    }
-
-    fn file(&self, inside: &Path, content: &str) -> Result<PathBuf, LayerFailure> {
-        self.directory(inside.parent().unwrap_or(Path::new("/")))?;
-        let place = self.place(inside);
-        // Never one that is there already: it would be a host's file, which a host directory brought along.
-        let mut file = fs::File::create_new(&place).step(format!("write `{}`", inside.display()))?;
-        file.write_all(content.as_bytes())
-            .step(format!("write `{}`", inside.display()))?;
-        Ok(place)
-    }
-
-    /// The place for the bind of a file: a new empty one, or the one that a host directory shown before holds there.
-    fn mount_point(&self, inside: &Path) -> Result<PathBuf, LayerFailure> {
-        self.directory(inside.parent().unwrap_or(Path::new("/")))?;
-        let place = self.place(inside);
-        match fs::symlink_metadata(&place) {
-            Ok(metadata) if metadata.is_file() => Ok(place),
-            Ok(_) => Err(Errno::ELOOP).step(format!("show `{}`", inside.display())),
-            Err(_) => self.file(inside, ""),
-        }
-    }
-
-    fn link(&self, inside: &Path, text: &Path) -> Result<(), LayerFailure> {
-        self.directory(inside.parent().unwrap_or(Path::new("/")))?;
-        symlink(text, self.place(inside)).step(format!("link `{}`", inside.display()))
-    }
-
-    /// Shows a host path, with everything mounted below it, under the given mount attributes.
-    fn bind(
-        &self,
-        source: BorrowedFd<'_>,
-        inside: &Path,
-        directory: bool,
-        attributes: u64,
-    ) -> Result<(), LayerFailure> {
-        let place = if directory {
-            self.directory(inside)?
-        } else {
-            self.mount_point(inside)?
-        };
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_EMPTY_PATH
-            | OpenTreeFlags::AT_RECURSIVE;
-        let step = || format!("show `{}`", inside.display());
-        let tree = open_tree(source, "", flags).step(step())?;
-        // Before it is attached: at no instant is it visible without them.
-        sys::mount_setattr(tree.as_fd(), attributes, true).step(step())?;
-        attach(tree.as_fd(), &place).step(step())
-    }
-
-    /// The few files of `/etc` that programs ask for, with content of ours: nothing of the host's users and hosts.
-    fn etc(&self) -> Result<(), LayerFailure> {
-        let passwd = format!("root:x:0:0:root:/:/usr/sbin/nologin\nfactory:x:1000:1000:factory:{HOME}:/bin/sh\n");
-        self.file(Path::new("/etc/passwd"), &passwd)?;
-        self.file(Path::new("/etc/group"), "root:x:0:\nfactory:x:1000:\n")?;
-        self.file(Path::new("/etc/hosts"), "127.0.0.1 localhost factory\n::1 localhost\n")?;
-        // Without a name service to ask, a look-up fails at once instead of waiting for a resolver.
-        self.file(
-            Path::new("/etc/nsswitch.conf"),
-            "passwd: files\ngroup: files\nhosts: files\n",
-        )?;
-        self.file(Path::new("/etc/hostname"), "factory\n").map(drop)
-    }
-
-    /// A `/proc` of the new pid namespace. The first options that the kernel takes win: `subset=pid` and named
-    /// `hidepid` values exist since Linux 5.8. Source: proc(5), "Mount options".
-    fn proc(&self) -> Result<(), LayerFailure> {
-        let place = self.directory(Path::new("/proc"))?;
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let attempt = |options: &str| mount(Some("proc"), &place, Some("proc"), flags, Some(options));
-        attempt("hidepid=invisible,subset=pid")
-            .or_else(|_| attempt("hidepid=2"))
-            .step("mount a private /proc")
-    }
-
-    fn dev(&self, devices: &[OwnedFd]) -> Result<(), LayerFailure> {
-        for (inside, fd) in DEVICES.iter().zip(devices) {
-            self.bind(
-                fd.as_fd(),
-                Path::new(inside),
-                false,
-                sys::MOUNT_NOSUID | sys::MOUNT_NOEXEC,
-            )?;
-        }
-        for (inside, text) in [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "fd/0"),
-            ("stdout", "fd/1"),
-            ("stderr", "fd/2"),
-        ] {
-            self.link(&Path::new("/dev").join(inside), Path::new(text))?;
-        }
-        Ok(())
-    }
-
-    /// Everything that can be written to: temporary directories, the home, and the upper layer of the tree.
-    fn writable(&self, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
-        for (name, inside) in [("tmp", "/tmp"), ("shm", "/dev/shm"), ("home", HOME)] {
-            let source = self.scratch.join(name);
-            fs::create_dir(&source).step(format!("make `{inside}`"))?;
-            self.bind_writable(&source, Path::new(inside))?;
-        }
-        self.tree(layers)
-    }
-
-    fn bind_writable(&self, source: &Path, inside: &Path) -> Result<(), LayerFailure> {
-        let place = self.directory(inside)?;
-        let none: Option<&str> = None;
-        mount(Some(source), &place, none, MsFlags::MS_BIND, none).step(format!("show `{}`", inside.display()))
-    }
-
-    /// The layers under a writable one: by overlayfs, whose cost does not grow with the tree, else by a copy.
-    fn tree(&self, layers: &[OwnedFd]) -> Result<&'static str, LayerFailure> {
-        let place = self.directory(Path::new(TREE))?;
-        if layers.is_empty() {
-            let empty = self.scratch.join("tree");
-            fs::create_dir(&empty).step("make an empty tree")?;
-            self.bind_writable(&empty, Path::new(TREE))?;
-            return Ok("empty");
-        }
-        match overlay(&place, &self.scratch, layers) {
-            Ok(()) => Ok("overlay"),
-            // Not built, not allowed in a user namespace (before Linux 5.11), or its upper layer lacks attributes.
-            Err(Errno::ENODEV | Errno::EPERM | Errno::EINVAL | Errno::ENOTSUP) => {
-                let copy = self.scratch.join("tree");
-                fs::create_dir(&copy).step("make a copy of the tree")?;
-                for layer in layers.iter().rev() {
-                    copy_tree(layer.as_fd(), &copy)?;
-                }
-                self.bind_writable(&copy, Path::new(TREE))?;
-                Ok("copy")
-            }
-            Err(errno) => Err(errno).step("mount the tree"),
-        }
-    }
-
-    /// Makes this the root and lets go of the old one.
-    fn enter(self) -> Result<(), LayerFailure> {
-        self.directory(Path::new(ALIASES))?;
-        nix::unistd::chdir(&self.at).step("enter the new root")?;
-        // With both arguments the same, the old root ends up on top of the new one, to be unmounted from there.
-        // Source: pivot_root(2), "pivot_root(".", ".")".
-        nix::unistd::pivot_root(".", ".").step("change the root")?;
-        umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
-        nix::unistd::chdir("/").step("enter the new root")?;
-        let root = nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).step("open the new root")?;
-        sys::mount_setattr(
-            root.as_fd(),
-            sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV,
-            false,
+/// A `/proc` of the new pid namespace. The first options that the kernel takes win: `subset=pid` and named `hidepid` values
+/// exist since Linux 5.8. Source: proc(5), "Mount options".
+pub(super) fn own_proc() -> Result<(), LayerFailure> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let attempt = |options: &str| {
+        mount(
+            Some("proc"),
+            &place_of(Path::new("/proc")),
+            Some("proc"),
+            flags,
+            Some(options),
         )
-        .step("make the root read-only")
+    };
+    attempt("hidepid=invisible,subset=pid")
+        .or_else(|_| attempt("hidepid=2"))
+        .step("mount a private /proc")
+}
+
+/// The layers under a writable one: by overlayfs, whose cost does not grow with the tree, else by a copy.
+fn tree(scratch: &Path, layers: &[OwnedFd]) -> Result<Provided, LayerFailure> {
+    let place = &place_of(Path::new(TREE));
+    let copy = scratch.join("tree");
+    if layers.is_empty() {
+        fs::create_dir(&copy).step("make an empty tree")?;
+        bind(&copy, place)?;
+        return Ok(Provided::Empty);
     }
+    // Attached one by one: an overlay takes layers only from mounts of its own namespace.
+    let mut lower = Vec::new();
+    for (number, layer) in layers.iter().enumerate() {
+        let at = scratch.join(format!("layer-{number}"));
+        fs::create_dir(&at).step("make a place for a layer of the tree")?;
+        attach(layer.as_fd(), &at).step("attach a layer of the tree")?;
+        lower.push(at.display().to_string());
+    }
+    match overlay(place, scratch, &lower) {
+        Ok(()) => Ok(Provided::Overlay),
+        // Not built, not allowed in a user namespace (before Linux 5.11), or its upper layer lacks attributes.
+        Err(Errno::ENODEV | Errno::EPERM | Errno::EINVAL | Errno::ENOTSUP) => {
+            fs::create_dir(&copy).step("make a copy of the tree")?;
+            for layer in lower.iter().rev() {
+                copy_tree(Path::new(layer), &copy)?;
+            }
+            bind(&copy, place)?;
+            Ok(Provided::Copy)
+        }
+        Err(errno) => Err(errno).step("mount the tree"),
+    }
+}
+
+fn bind(source: &Path, place: &Path) -> Result<(), LayerFailure> {
+    let step = || format!("show `{}`", place.display());
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(rustix::fs::CWD, source, flags).step(step())?;
+    attach(tree.as_fd(), place).step(step())
 }
 
 fn tmpfs(place: &Path, options: &str, flags: MsFlags) -> Result<(), Errno> {
     mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options))
 }
 
-fn attach(tree: BorrowedFd<'_>, place: &Path) -> rustix::io::Result<()> {
+pub(in crate::sandbox) fn attach(tree: BorrowedFd<'_>, place: &Path) -> rustix::io::Result<()> {
     move_mount(
         tree,
         "",
@@ -339,22 +172,18 @@ fn attach(tree: BorrowedFd<'_>, place: &Path) -> rustix::io::Result<()> {
 }
 
 /// Mounts the layers, the uppermost first, below an empty upper layer in `scratch`.
-fn overlay(place: &Path, scratch: &Path, layers: &[OwnedFd]) -> Result<(), Errno> {
+fn overlay(place: &Path, scratch: &Path, lower: &[String]) -> Result<(), Errno> {
+    // The separators of the option; escaping them differs between kernels.
+    if lower.iter().any(|path| path.contains([':', ',', '\\'])) {
+        return Err(Errno::EINVAL);
+    }
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     for directory in [&upper, &work] {
-        match nix::unistd::mkdir(directory, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
+        nix::unistd::mkdir(directory, Mode::from_bits_truncate(0o755))?;
     }
     // Replaced directories are marked by an extended attribute; a tmpfs takes user attributes since Linux 6.6.
     rustix::fs::setxattr(&upper, "user.factory", b"", rustix::fs::XattrFlags::empty())
         .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
-    // By descriptor: a path could hold the separators of the option, and need not be reachable for the mapped id.
-    let lower: Vec<String> = layers
-        .iter()
-        .map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()))
-        .collect();
     let options = format!(
         "userxattr,lowerdir={},upperdir={},workdir={}",
         lower.join(":"),
@@ -366,9 +195,8 @@ fn overlay(place: &Path, scratch: &Path, layers: &[OwnedFd]) -> Result<(), Errno
 }
 
 /// Copies one layer over what is there already. Iterative: a layer may be deep.
-fn copy_tree(layer: BorrowedFd<'_>, to: &Path) -> Result<(), LayerFailure> {
-    let from = PathBuf::from(format!("/proc/self/fd/{}", layer.as_raw_fd()));
-    let mut pending = vec![(from, to.to_owned())];
+fn copy_tree(layer: &Path, to: &Path) -> Result<(), LayerFailure> {
+    let mut pending = vec![(layer.to_owned(), to.to_owned())];
     while let Some((from, to)) = pending.pop() {
         for entry in fs::read_dir(&from).step("read a layer of the tree")? {
             let entry = entry.step("read a layer of the tree")?;
@@ -416,7 +244,7 @@ mod tests {
 
     fn copied(layers: &[&Path], to: &Path) {
         for layer in layers.iter().rev() {
-            copy_tree(fs::File::open(layer).unwrap().as_fd(), to).unwrap();
+            copy_tree(layer, to).unwrap();
         }
     }
 

@@ -1,16 +1,30 @@
-//! What the kernel confirms from inside the finished sandbox, before the command is started.
+//! What the kernel confirms from inside the finished sandbox, before the command is started, and what it refuses.
+//!
+//! - Everything is read back from the kernel; that a call returned without an error proves nothing.
+//! - A few forbidden acts are tried. Each is harmless if it succeeds, and then the run is refused.
+//! - What is found is compared with what the setup promised; a difference ends the run before the command exists.
 
 use super::Step;
-use crate::sandbox::report::Enforced;
-use crate::sandbox::setup::{LayerFailure, Setup};
+use super::mounts::Provided;
+use crate::sandbox::policy::Network;
+use crate::sandbox::report::{Enforced, Keepers};
+use crate::sandbox::setup::{Job, LayerFailure, View};
+use crate::sandbox::sys;
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
 
-const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+/// The namespaces of a process, by their names below `/proc/self/ns`.
+pub(in crate::sandbox) const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
 
-/// Reads back every layer and refuses when one that was applied without an error is not on.
-pub(super) fn take(setup: &Setup, tree: &str) -> Result<Enforced, LayerFailure> {
+/// Reads back every layer, tries what is forbidden, and refuses when one that was applied without an error is not on.
+pub(super) fn take(view: &View, job: &Job, tree: Provided, keepers: Keepers) -> Result<Enforced, LayerFailure> {
     let status = fs::read_to_string("/proc/self/status").step("read back the process status")?;
     let field = |name: &str| {
         status
@@ -23,9 +37,15 @@ pub(super) fn take(setup: &Setup, tree: &str) -> Result<Enforced, LayerFailure> 
             .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
             .unwrap_or(u64::MAX)
     };
+    let map = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/self/{name}")).step(format!("read back the {name}"))?;
+        Ok(text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
+    };
     let mounts = fs::read("/proc/self/mountinfo").step("read back the mounts")?;
     let enforced = Enforced {
-        namespaces: namespaces()?,
+        namespaces: namespaces().step("read back the namespaces")?,
+        uid_map: map("uid_map")?,
+        gid_map: map("gid_map")?,
         no_new_privs: number("NoNewPrivs") == 1,
         seccomp_mode: number("Seccomp"),
         seccomp_filters: number("Seccomp_filters"),
@@ -33,31 +53,143 @@ pub(super) fn take(setup: &Setup, tree: &str) -> Result<Enforced, LayerFailure> 
             .iter()
             .map(|name| set(name))
             .fold(0, |a, b| a | b),
-        landlock_abi: setup.landlock_abi.min(7),
+        landlock_abi: view.landlock_abi.min(super::landlock::HIGHEST),
         mounts: mounts.iter().filter(|byte| **byte == b'\n').count() as u32,
-        tree: tree.to_owned(),
+        tree: tree.as_str().to_owned(),
+        rlimits: rlimits()?,
+        keepers,
+        refused: refused(view, job.network)?,
     };
-    let whole = enforced.no_new_privs
-        && enforced.seccomp_mode == 2
-        && enforced.capabilities == 0
-        && (setup.landlock_abi == 0 || landlock_refuses());
-    if whole {
-        Ok(enforced)
-    } else {
-        Err(Errno::EPERM).step("find every layer in force")
-    }
+    compare(&enforced, view, job)?;
+    Ok(enforced)
 }
 
-fn namespaces() -> Result<BTreeMap<String, String>, LayerFailure> {
+/// The identity of each namespace of this process.
+pub(in crate::sandbox) fn namespaces() -> io::Result<BTreeMap<String, String>> {
     let identity = |name: &&str| {
-        let link = fs::read_link(format!("/proc/self/ns/{name}")).step(format!("read back the {name} namespace"))?;
+        let link = fs::read_link(format!("/proc/self/ns/{name}"))?;
         Ok(((*name).to_owned(), link.to_string_lossy().into_owned()))
     };
     NAMESPACES.iter().map(identity).collect()
 }
 
-/// Whether a directory for which there is no rule cannot be listed. The modes of the root would allow it, so a refusal is
-/// Landlock's; the kernel offers no other way to ask whether a process is restricted.
-fn landlock_refuses() -> bool {
-    fs::read_dir("/").is_err_and(|error| error.raw_os_error() == Some(libc::EACCES))
+const RLIMITS: [(&str, Resource); 6] = [
+    ("core", Resource::RLIMIT_CORE),
+    ("cpu", Resource::RLIMIT_CPU),
+    ("data", Resource::RLIMIT_DATA),
+    ("fsize", Resource::RLIMIT_FSIZE),
+    ("nofile", Resource::RLIMIT_NOFILE),
+    ("nproc", Resource::RLIMIT_NPROC),
+];
+
+fn rlimits() -> Result<BTreeMap<String, u64>, LayerFailure> {
+    let read = |(name, resource): &(&str, Resource)| {
+        let (soft, _) = getrlimit(*resource).step(format!("read back the limit {name}"))?;
+        Ok(((*name).to_owned(), soft))
+    };
+    RLIMITS.iter().map(read).collect()
+}
+
+/// Tries what nothing inside may do. Answers by which error each was refused.
+fn refused(view: &View, network: Network) -> Result<BTreeMap<String, String>, LayerFailure> {
+    use Errno::{EACCES, ENETUNREACH, ENOENT, ENOSYS, EPERM, EROFS};
+    let io = |result: io::Result<()>| result.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)));
+    let mut tried: Vec<(&str, Result<(), Errno>, &[Errno])> = vec![
+        ("mount", remount_root(), &[EPERM]),
+        ("new user namespace", unshare_user(), &[EPERM]),
+        ("session keyring", sys::join_new_session_keyring(), &[EPERM]),
+        ("bpf", sys::answer_to(sys::Refused::Bpf), &[EPERM]),
+        ("perf_event_open", sys::answer_to(sys::Refused::PerfEvent), &[EPERM]),
+        ("io_uring", sys::answer_to(sys::Refused::IoUring), &[ENOSYS]),
+        ("x32 call", sys::answer_to(sys::Refused::X32), &[ENOSYS]),
+        ("raw packets", packet_socket(), &[EPERM]),
+        (
+            "write to /usr",
+            io(fs::File::create_new("/usr/.factory").map(drop)),
+            &[EROFS, EACCES],
+        ),
+        ("open /root", io(fs::read_dir("/root").map(drop)), &[ENOENT, EACCES]),
+    ];
+    if view.landlock_abi > 0 {
+        // The modes of the root would allow it, so a refusal is Landlock's; the kernel offers no other way to ask whether a
+        // process is restricted.
+        tried.push(("list / (Landlock)", io(fs::read_dir("/").map(drop)), &[EACCES]));
+    }
+    if network == Network::None {
+        // Landlock's ports come first; without them it is the network that has no way there.
+        tried.push(("connect to loopback", connect_to_discard(), &[EACCES, ENETUNREACH]));
+    }
+    let answer = |(act, result, expected): (&str, Result<(), Errno>, &[Errno])| match result {
+        Err(errno) if expected.contains(&errno) => Ok((act.to_owned(), errno_name(errno))),
+        Err(errno) => Err(errno).step(format!("be refused by the right layer: {act}")),
+        Ok(()) => Err(Errno::EPERM).step(format!("find every layer in force: {act} was not refused")),
+    };
+    tried.into_iter().map(answer).collect()
+}
+
+/// Tries to make the root writable.
+fn remount_root() -> Result<(), Errno> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    let none: Option<&str> = None;
+    mount(none, "/", none, flags, none)
+}
+
+/// Tries to get a user namespace.
+fn unshare_user() -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_NEWUSER)
+}
+
+/// Tries to get a socket below every protocol.
+fn packet_socket() -> Result<(), Errno> {
+    socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).map(drop)
+}
+
+/// Tries to connect to a port of the loopback that nobody listens on.
+fn connect_to_discard() -> Result<(), Errno> {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 9))
+}
+
+fn errno_name(errno: Errno) -> String {
+    format!("{errno:?}")
+}
+
+/// Refuses when what was found is less than what the setup promised.
+fn compare(enforced: &Enforced, view: &View, job: &Job) -> Result<(), LayerFailure> {
+    let differs = |what: &str| Err(Errno::EPERM).step(format!("find every layer in force: {what}"));
+    for (name, identity) in &enforced.namespaces {
+        if view.host_namespaces.get(name).is_none_or(|host| host == identity) {
+            return differs(&format!("the {name} namespace is not its own"));
+        }
+    }
+    let one_id = |map: &str| {
+        let mut words = map.split(' ');
+        let inside = super::INSIDE_ID.to_string();
+        words.next() == Some(inside.as_str()) && words.nth(1) == Some("1") && words.next().is_none()
+    };
+    let limits = &job.limits;
+    let at_most = |name: &str, most: u64| enforced.rlimits.get(name).is_some_and(|limit| *limit <= most);
+    let checks = [
+        (
+            one_id(&enforced.uid_map) && one_id(&enforced.gid_map),
+            "more than one id is mapped",
+        ),
+        (enforced.no_new_privs, "no_new_privs is not set"),
+        (
+            enforced.seccomp_mode == 2 && enforced.seccomp_filters >= 3,
+            "a system call filter is missing",
+        ),
+        (enforced.capabilities == 0, "a capability is left"),
+        (at_most("nproc", limits.pids + 1), "the limit on processes is higher"),
+        (at_most("data", limits.memory.0), "the limit on memory is higher"),
+        (
+            at_most("fsize", limits.file_size.0),
+            "the limit on the size of a file is higher",
+        ),
+        (at_most("nofile", limits.files), "the limit on open files is higher"),
+    ];
+    match checks.iter().find(|(holds, _)| !holds) {
+        Some((_, what)) => differs(what),
+        None => Ok(()),
+    }
 }

@@ -28,14 +28,17 @@ pub(super) struct Cloned {
     pub(super) pidfd: OwnedFd,
 }
 
-/// Creates a process in new namespaces, given as `CLONE_NEW*` flags, with a pidfd for the caller.
+/// Creates a process in new namespaces, given as `CLONE_NEW*` flags, and in a control group of version 2 if one is given,
+/// with a pidfd for the caller.
 ///
 /// Must be called by a single-threaded process: the child is a copy of it and may then use everything.
 /// Source: clone(2), `clone3()`.
-pub(super) fn clone3(namespaces: libc::c_int) -> Result<Forked, Errno> {
+pub(super) fn clone3(namespaces: libc::c_int, group: Option<BorrowedFd<'_>>) -> Result<Forked, Errno> {
+    /// Source: `linux/sched.h`; beyond the range of the flags that libc has.
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
     let args = libc::clone_args {
-        flags: (namespaces | libc::CLONE_PIDFD) as u64,
+        flags: (namespaces | libc::CLONE_PIDFD) as u64 | group.map_or(0, |_| CLONE_INTO_CGROUP),
         pidfd: &raw mut pidfd as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -45,7 +48,7 @@ pub(super) fn clone3(namespaces: libc::c_int) -> Result<Forked, Errno> {
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: 0,
+        cgroup: group.map_or(0, |group| group.as_raw_fd() as u64),
     };
     // SAFETY: without CLONE_VM the child gets a copy of our memory and no stack of its own is needed. `args` and
     // `pidfd` live until the call returns, and the size given is that of the struct given. Our caller has one thread,
@@ -68,14 +71,13 @@ pub(super) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Closes every descriptor from `first` on. Source: close_range(2), Linux 5.9.
-///
-/// The caller must own no [`OwnedFd`] in that range that it uses afterwards.
-pub(super) fn close_range(first: RawFd) -> Result<(), Errno> {
-    // SAFETY: close_range(2) takes three integers and reads no memory of ours. Our callers are about to replace or end
-    // the process and touch no descriptor in the range again; dropping one later answers EBADF, which is ignored.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    Errno::result(rc).map(drop)
+/// Closes descriptors of which the owners are never used again in this process, which does not return to them.
+pub(super) fn close_for_good(descriptors: &[BorrowedFd<'_>]) {
+    for descriptor in descriptors {
+        // SAFETY: close(2) takes an integer. Our caller runs in a copy of the process that owns the descriptor and ends
+        // without dropping that owner, so the number is not closed a second time.
+        unsafe { libc::close(descriptor.as_raw_fd()) };
+    }
 }
 
 /// Makes `fd` refer to the same file as `source`, without close-on-exec.
@@ -83,14 +85,6 @@ pub(super) fn dup_onto(source: BorrowedFd<'_>, fd: RawFd) -> Result<(), Errno> {
     // SAFETY: dup2(2) takes two integers. The target numbers are the standard streams, or one that our caller has
     // just freed; no `OwnedFd` of the process stands for them.
     Errno::result(unsafe { libc::dup2(source.as_raw_fd(), fd) }).map(drop)
-}
-
-/// Duplicates a descriptor to the lowest free number from `at_least` on, close-on-exec.
-pub(super) fn dup_above(source: BorrowedFd<'_>, at_least: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: F_DUPFD_CLOEXEC takes integers only.
-    let fd = Errno::result(unsafe { libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, at_least) })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Takes over standard input, on which the parent left a socket.
@@ -150,6 +144,33 @@ pub(super) fn join_new_session_keyring() -> Result<(), Errno> {
         )
     };
     Errno::result(rc).map(drop)
+}
+
+/// Calls that no sandbox lets through, and that do nothing when all their arguments are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// bpf(2): no attributes to make a map of.
+    Bpf,
+    /// perf_event_open(2): no description of an event.
+    PerfEvent,
+    /// io_uring_setup(2): no room for an answer.
+    IoUring,
+    /// getpid(2) by its x32 number; elsewhere, a number that no call has.
+    X32,
+}
+
+/// What the kernel says to a call with arguments that are all zero.
+pub(super) fn answer_to(call: Refused) -> Result<(), Errno> {
+    /// Source: `__X32_SYSCALL_BIT`, `arch/x86/include/uapi/asm/unistd.h`.
+    const X32: libc::c_long = 0x4000_0000;
+    let number = match call {
+        Refused::Bpf => libc::SYS_bpf,
+        Refused::PerfEvent => libc::SYS_perf_event_open,
+        Refused::IoUring => libc::SYS_io_uring_setup,
+        Refused::X32 => X32 | libc::SYS_getpid,
+    };
+    // SAFETY: each of these calls takes zero for "nothing": they read no memory of ours and write none.
+    Errno::result(unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) }).map(drop)
 }
 
 /// Sets and locks the secure bits. Source: capabilities(7), "The securebits flags".

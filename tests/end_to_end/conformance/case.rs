@@ -1,5 +1,6 @@
 //! One case: its input in whatever form it is given, and the comparison of what came out.
 
+use crate::support::File;
 use base64::Engine as _;
 use factory::types::Sha256;
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ impl Case {
             .ok_or_else(|| "`files` is not an object".to_owned())?;
         files
             .iter()
-            .map(|(path, value)| Ok((path.clone(), FileValue::read(value)?)))
+            .map(|(path, value)| Ok((path.clone(), read_file(value)?)))
             .collect()
     }
 }
@@ -101,43 +102,41 @@ fn repeated(part: &Value) -> Result<String, String> {
 }
 
 /// The files of a tree, by path.
-pub(super) type Files = BTreeMap<String, FileValue>;
+pub(super) type Files = BTreeMap<String, File>;
 
 /// A file as a case gives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FileValue {
-    /// A regular file.
-    Regular { content: Vec<u8>, executable: bool },
-    /// A symbolic link and where it points.
-    Symlink(String),
+fn read_file(value: &Value) -> Result<File, String> {
+    let executable = value["exec"].as_bool().unwrap_or(false);
+    let regular = |content: Vec<u8>| File::Regular { content, executable };
+    if let Some(text) = value.as_str().or(value["text"].as_str()) {
+        return Ok(regular(text.into()));
+    }
+    if let Some(encoded) = value["b64"].as_str() {
+        return decode(encoded).map(regular);
+    }
+    if let Some(target) = value["symlink"].as_str() {
+        return Ok(File::Symlink(target.to_owned()));
+    }
+    repeated(&json!([value["repeat"], value["count"]])).map(|text| regular(text.into()))
 }
 
-impl FileValue {
-    fn read(value: &Value) -> Result<Self, String> {
-        let executable = value["exec"].as_bool().unwrap_or(false);
-        let regular = |content: Vec<u8>| FileValue::Regular { content, executable };
-        if let Some(text) = value.as_str().or(value["text"].as_str()) {
-            return Ok(regular(text.into()));
-        }
-        if let Some(encoded) = value["b64"].as_str() {
-            return decode(encoded).map(regular);
-        }
-        if let Some(target) = value["symlink"].as_str() {
-            return Ok(FileValue::Symlink(target.to_owned()));
-        }
-        repeated(&json!([value["repeat"], value["count"]])).map(|text| regular(text.into()))
-    }
+/// Files as a case expects them.
+pub(super) fn files_value(files: &Files) -> Value {
+    files
+        .iter()
+        .map(|(path, file)| (path.clone(), file_value(file)))
+        .collect()
+}
 
-    /// The file as a case expects it: a long one stands by its digest.
-    pub(super) fn to_value(&self) -> Value {
-        match self {
-            FileValue::Symlink(target) => json!({"symlink": target}),
-            FileValue::Regular { content, .. } => match std::str::from_utf8(content) {
-                Ok(text) if text.chars().count() <= 400 => json!(text),
-                Ok(_) => json!({"sha256": Sha256::of(content), "bytes": content.len()}),
-                Err(_) => json!({"b64": base64::engine::general_purpose::STANDARD.encode(content)}),
-            },
-        }
+/// A file as a case expects it: a long one stands by its digest.
+fn file_value(file: &File) -> Value {
+    match file {
+        File::Symlink(target) => json!({"symlink": target}),
+        File::Regular { content, .. } => match std::str::from_utf8(content) {
+            Ok(text) if text.chars().count() <= 400 => json!(text),
+            Ok(_) => json!({"sha256": Sha256::of(content), "bytes": content.len()}),
+            Err(_) => json!({"b64": base64::engine::general_purpose::STANDARD.encode(content)}),
+        },
     }
 }
 

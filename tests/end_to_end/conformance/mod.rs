@@ -4,20 +4,24 @@
 //!   the test says so and passes.
 //! - Whatever files are there are read, so further cases need no code. An area that stands in no table is a failure.
 //! - Every `must` and `should` passes. A `may` case that we answer otherwise stands in [`MAY_DIFFER`] with the reason.
+//! - Cases of the whole program on which the design decides otherwise are judged by that decision; see `program`.
 
 mod case;
 mod documents;
+mod program;
 mod proposals;
 
+use crate::support::{in_parallel, project, shared};
 use case::{Case, Level};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Answers one case: the result as far as it can be had, or why the case could not be run at all.
 type Handler = fn(&Case) -> Result<Value, String>;
 
-/// Who answers which area.
+/// Who answers which area; [`program::run`] answers its own.
 const HANDLERS: &[(&str, Handler)] = &[
     ("command.split", documents::command_split),
     ("context.read", proposals::context_read),
@@ -30,19 +34,11 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("path", documents::path),
     ("proposal.apply", proposals::proposal_apply),
     ("proposal.parse", proposals::proposal_parse),
+    ("route", program::route),
+    ("stage", program::stage),
     ("template.render", documents::template_render),
     ("text.truncate", documents::text_truncate),
     ("verify.commands", documents::verify_commands),
-];
-
-/// Areas that need the whole program: orders are run in a repository, with recorded answers.
-const NEEDS_THE_PROGRAM: &[(&str, &str)] = &[
-    (
-        "route",
-        "which failure is tried again is decided by the engine that takes an order through its stages",
-    ),
-    ("run", "takes an order from file to commit"),
-    ("stage", "the names of the stages belong to the record of a run"),
 ];
 
 /// Areas whose subject does not exist yet, and what they wait for.
@@ -76,6 +72,8 @@ const MAY_DIFFER: &[(&str, &str)] = &[];
 #[derive(Debug, Default)]
 struct Count {
     passed: usize,
+    /// Judged by a decision instead of the case's own expectation.
+    decided: usize,
     differ: usize,
     not_run: usize,
 }
@@ -95,40 +93,67 @@ fn run_directory(directory: &Path) -> Outcome {
         .collect();
     files.sort();
     let mut outcome = Outcome::default();
+    let mut cases = Vec::new();
     for file in &files {
         let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             match serde_json::from_str::<Case>(line) {
-                Ok(case) => run_case(&case, &mut outcome),
+                Ok(case) => cases.push(case),
                 Err(error) => outcome
                     .failures
                     .push(format!("{}:{}: no case: {error}", file.display(), number + 1)),
             }
         }
     }
+    let bench = program::Bench::default();
+    let answers = in_parallel(&cases, |case| answer(case, &bench));
+    for (case, answer) in cases.iter().zip(answers) {
+        judge(case, answer, &mut outcome);
+    }
     outcome
 }
 
-fn run_case(case: &Case, outcome: &mut Outcome) {
+/// The answer to a case; nothing when nobody handles its area.
+fn answer(case: &Case, bench: &program::Bench) -> Option<Result<Value, String>> {
+    if case.area == program::AREA {
+        return Some(program::run(case, bench));
+    }
+    let handler = HANDLERS.iter().find(|(handled, _)| *handled == case.area);
+    handler.map(|(_, handler)| handler(case))
+}
+
+/// Compares the answer to a case with what is expected of it.
+fn judge(case: &Case, answer: Option<Result<Value, String>>, outcome: &mut Outcome) {
     let Case {
         id, area, title, level, ..
     } = case;
     let count = outcome.counts.entry(area.clone()).or_default();
     let listed_in = |table: &[(&str, &str)], name: &str| table.iter().any(|(listed, _)| *listed == name);
-    let Some((_, handler)) = HANDLERS.iter().find(|(handled, _)| handled == area) else {
+    let Some(answer) = answer else {
         count.not_run += 1;
-        if !listed_in(NEEDS_THE_PROGRAM, area) && !listed_in(NOT_YET, area) {
+        if !listed_in(NOT_YET, area) {
             let failure = format!("{id}: unknown area `{area}`: give it a handler, or list why it has none");
             outcome.failures.push(failure);
         }
         return;
     };
-    let differences = match handler(case) {
-        Ok(actual) => case::differences(&case.expect, &actual),
+    let (expect, decisions) = program::decided(case);
+    let differences = match answer {
+        Ok(actual) if !decisions.is_empty() && case::differences(&case.expect, &actual).is_empty() => {
+            vec![format!(
+                "it is as the case expects, and not as decided: {}",
+                decisions.join("; ")
+            )]
+        }
+        Ok(actual) => case::differences(&expect, &actual),
         Err(reason) => vec![format!("cannot be run: {reason}")],
     };
     match (differences.is_empty(), level, listed_in(MAY_DIFFER, id)) {
-        (true, _, false) => count.passed += 1,
+        (true, _, false) if decisions.is_empty() => count.passed += 1,
+        (true, _, false) => {
+            count.decided += 1;
+            println!("{id} ({title}) is judged by decision: {}", decisions.join("; "));
+        }
         (false, Level::May, true) => count.differ += 1,
         (true, _, true) => outcome
             .failures
@@ -148,29 +173,24 @@ fn run_case(case: &Case, outcome: &mut Outcome) {
 
 #[test]
 fn every_conformance_case_is_met() {
-    let directory = match std::env::var_os("FACTORY_CONFORMANCE") {
-        Some(directory) => PathBuf::from(directory),
-        None => {
-            let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-            if !directory.is_dir() {
-                println!("SKIPPED: no conformance cases: set FACTORY_CONFORMANCE to their directory to run them");
-                return;
-            }
-            directory
-        }
+    let Some(directory) = shared("conformance", "FACTORY_CONFORMANCE") else {
+        return;
     };
+    let start = Instant::now();
     let outcome = run_directory(&directory);
-    println!("{:<20} {:>6} {:>6} {:>7}", "area", "passed", "differ", "not run");
-    for (
-        area,
-        Count {
+    println!("answered in {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "{:<20} {:>6} {:>7} {:>6} {:>7}",
+        "area", "passed", "decided", "differ", "not run"
+    );
+    for (area, count) in &outcome.counts {
+        let Count {
             passed,
+            decided,
             differ,
             not_run,
-        },
-    ) in &outcome.counts
-    {
-        println!("{area:<20} {passed:>6} {differ:>6} {not_run:>7}");
+        } = count;
+        println!("{area:<20} {passed:>6} {decided:>7} {differ:>6} {not_run:>7}");
     }
     assert!(!outcome.counts.is_empty(), "{} has no cases", directory.display());
     assert!(
@@ -182,18 +202,15 @@ fn every_conformance_case_is_met() {
 }
 
 fn fixture(name: &str) -> Outcome {
-    run_directory(
-        &Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures/conformance")
-            .join(name),
-    )
+    run_directory(&project().join("tests/fixtures/conformance").join(name))
 }
 
 #[test]
 fn the_projects_own_cases_are_met() {
     let outcome = fixture("good");
     assert_eq!(outcome.failures, Vec::<String>::new());
-    assert_eq!(outcome.counts.values().map(|count| count.passed).sum::<usize>(), 8);
+    let count = |of: fn(&Count) -> usize| outcome.counts.values().map(of).sum::<usize>();
+    assert_eq!((count(|count| count.passed), count(|count| count.decided)), (14, 3));
 }
 
 #[test]

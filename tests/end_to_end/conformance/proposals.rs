@@ -1,6 +1,7 @@
 //! Areas about proposals, on a base that is a map of files: what a repository answers is asked where there is one.
 
-use super::case::{Case, FileValue, Files};
+use super::case::{Case, Files, files_value};
+use crate::support::File;
 use factory::change::{BaseEntry, ChangeSet};
 use factory::order::{self, WorkOrder};
 use factory::propose::{self, CheckError, Stage};
@@ -30,13 +31,9 @@ pub(super) fn proposal_apply(case: &Case) -> Result<Value, String> {
         Ok(files) => (None, files),
         Err(stage) => (Some(name_of(stage)), base.files.clone()),
     };
-    let files_after: serde_json::Map<_, _> = files_after
-        .iter()
-        .map(|(path, file)| (path.clone(), file.to_value()))
-        .collect();
     let outside: Vec<_> = files_after.keys().filter(|path| path.starts_with("..")).collect();
     let outside_after = if outside.is_empty() { json!({}) } else { json!(outside) };
-    Ok(json!({"stage": stage, "files_after": files_after, "outside_after": outside_after}))
+    Ok(json!({"stage": stage, "files_after": files_value(&files_after), "outside_after": outside_after}))
 }
 
 /// Parses, checks and applies an answer; gives the files afterwards, or where it was refused.
@@ -51,7 +48,7 @@ fn propose_on(base: &Base<'_>, order: &WorkOrder, answer: &str) -> Result<Files,
         let content = write.content.clone().into_bytes();
         files.insert(
             write.path.to_string(),
-            FileValue::Regular {
+            File::Regular {
                 content,
                 executable: false,
             },
@@ -117,18 +114,18 @@ impl Base<'_> {
         let path = path.as_str();
         for (end, _) in path.match_indices('/') {
             match self.files.get(&path[..end]) {
-                Some(FileValue::Regular { .. }) => return Ok(BaseEntry::BelowFile),
-                Some(FileValue::Symlink(_)) => return Ok(BaseEntry::BelowSymlink),
+                Some(File::Regular { .. }) => return Ok(BaseEntry::BelowFile),
+                Some(File::Symlink(_)) => return Ok(BaseEntry::BelowSymlink),
                 None => {}
             }
         }
         let is_parent = |other: &str| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         Ok(match self.files.get(path) {
-            Some(FileValue::Regular { content, executable }) => BaseEntry::File {
+            Some(File::Regular { content, executable }) => BaseEntry::File {
                 content: content.clone(),
                 executable: *executable,
             },
-            Some(FileValue::Symlink(_)) => BaseEntry::Symlink,
+            Some(File::Symlink(_)) => BaseEntry::Symlink,
             None if self.files.keys().any(|other| is_parent(other)) => BaseEntry::Directory,
             None if self.directories.iter().any(|other| *other == path || is_parent(other)) => BaseEntry::Directory,
             None => BaseEntry::Absent,

@@ -86,7 +86,7 @@ impl Ground {
         // Reachable for the mapped id too, so that what keeps it away is the sandbox and not a mode.
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let ground = Ground {
-            sandbox: Sandbox::start(env!("CARGO_BIN_EXE_factory").as_ref()).unwrap(),
+            sandbox: Sandbox::start(&super::program()).unwrap(),
             scratch,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -258,7 +258,7 @@ fn compile(program: &Path, options: &[&str]) -> bool {
         .args(options)
         .arg("-o")
         .arg(program)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/probe.c"))
+        .arg(super::project().join("tests/fixtures/probe.c"))
         .status()
         .unwrap()
         .success()

@@ -1,10 +1,50 @@
 //! What several subjects need: a sandbox on a scratch directory, and the same act outside of it.
 
 mod ground;
+mod operator;
+mod origin;
+mod parallel;
 mod processes;
 
 pub(crate) use ground::{Act, Ground, policy};
+pub(crate) use operator::{Operator, Packages, Ran};
+pub(crate) use origin::{File, Origin, files_of};
+pub(crate) use parallel::in_parallel;
 pub(crate) use processes::{alive, ancestors, holding, unique, vanishes};
+
+use std::path::{Path, PathBuf};
+
+/// The program under test: `FACTORY_TEST_BINARY`, else the one that cargo built beside the tests.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("FACTORY_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_factory").into(), PathBuf::from)
+}
+
+/// The project's own files: below `FACTORY_TEST_ROOT`, else where they were when the tests were compiled.
+pub(crate) fn project() -> PathBuf {
+    std::env::var_os("FACTORY_TEST_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
+/// A directory of data that are no part of the project: the one that `variable` names, which has to be there, else
+/// `../shared/NAME` beside the project. Nothing, and a line that says so, when there is none.
+pub(crate) fn shared(name: &str, variable: &str) -> Option<PathBuf> {
+    let directory = match std::env::var_os(variable) {
+        Some(directory) => {
+            let directory = PathBuf::from(directory);
+            assert!(
+                directory.is_dir(),
+                "{variable} names no directory: {}",
+                directory.display()
+            );
+            return Some(directory);
+        }
+        None => Path::new(&project()).join("../shared").join(name),
+    };
+    if directory.is_dir() {
+        return Some(directory);
+    }
+    println!("SKIPPED: there is no {name} here: set {variable} to its directory to run what needs it");
+    None
+}
 
 /// Whether the test process is host root.
 pub(crate) fn is_root() -> bool {

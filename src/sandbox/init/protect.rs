@@ -1,0 +1,89 @@
+//! Notices when a command changes what the policy protects.
+//!
+//! Contents and execute bits are compared before and after, in the view of the command: whatever way it took (a write, a
+//! rename, a directory put in the place of another), what counts is what is there in the end.
+
+use super::Step;
+use crate::sandbox::setup::{LayerFailure, TREE};
+use crate::types::{RepoPath, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What the protected paths held before the command started.
+#[derive(Debug)]
+pub(super) struct Protected<'a> {
+    paths: &'a [RepoPath],
+    before: BTreeMap<PathBuf, Entry>,
+}
+
+/// What of a file counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    File {
+        digest: Sha256,
+        executable: bool,
+    },
+    Link(PathBuf),
+    /// A pipe, a socket, a device: never opened.
+    Other,
+}
+
+impl<'a> Protected<'a> {
+    /// Reads what is there now. A path that is not there is protected from being made.
+    pub(super) fn note(paths: &'a [RepoPath]) -> Result<Self, LayerFailure> {
+        let before = read_all(paths).step("read the protected paths")?;
+        Ok(Protected { paths, before })
+    }
+
+    /// The first path that is not as it was.
+    pub(super) fn changed(&self) -> Option<String> {
+        if self.paths.is_empty() {
+            return None;
+        }
+        let Ok(after) = read_all(self.paths) else {
+            // Made unreadable: the command had the right to do so, and that is a change.
+            return self.paths.first().map(|path| path.as_str().to_owned());
+        };
+        let differs = |path: &&PathBuf| self.before.get(*path) != after.get(*path);
+        let path = self.before.keys().chain(after.keys()).filter(differs).min()?;
+        let path = path.strip_prefix(TREE).unwrap_or(path);
+        Some(path.to_string_lossy().into_owned())
+    }
+}
+
+/// Everything at and below the paths. Iterative: what a command made may be deep.
+fn read_all(paths: &[RepoPath]) -> std::io::Result<BTreeMap<PathBuf, Entry>> {
+    let mut found = BTreeMap::new();
+    let mut pending: Vec<PathBuf> = paths.iter().map(|path| Path::new(TREE).join(path.as_str())).collect();
+    while let Some(path) = pending.pop() {
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => continue,
+            Err(error) => return Err(error),
+        };
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                pending.push(entry?.path());
+            }
+            continue;
+        }
+        let entry = if metadata.is_symlink() {
+            Entry::Link(fs::read_link(&path)?)
+        } else if metadata.is_file() {
+            let mut file = fs::File::options()
+                .read(true)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path)?;
+            Entry::File {
+                digest: Sha256::of_reader(&mut file)?,
+                executable: metadata.mode() & 0o111 != 0,
+            }
+        } else {
+            Entry::Other
+        };
+        found.insert(path, entry);
+    }
+    Ok(found)
+}

@@ -1,0 +1,433 @@
+//! A slot: a process that waits inside the finished root of a view and clones one run at a time from there.
+//!
+//! - A run inherits what is the same for all runs of the view: the root, the empty network namespace, most of the system
+//!   call filter. What tells runs apart is new in each: user, mount, pid, ipc, uts and cgroup namespaces, `/proc`,
+//!   everything that can be written, the keyring.
+//! - The network namespace has no interface that is up and belongs to the slot's user namespace, in which no run has a
+//!   capability; it is used again only after the last process of a run is gone. A run with a loopback gets one of its own.
+//! - The slot keeps the limits that the kernel does not. It never reads what a command wrote and decides nothing on a
+//!   command's behalf.
+//! - It is the first process of a pid namespace: its end is the end of everything in it.
+
+pub(super) mod root;
+
+use super::cgroup::Groups;
+use super::helper::receive_message;
+use super::init::{self, Step, landlock::Rules, seccomp::Filters};
+use super::meter::Meter;
+use super::policy::Network;
+use super::report::LimitKind;
+use super::setup::{INSIDE_ID, Job, LayerFailure, Peak, ReportLine, View};
+use super::sys::{self, Cloned, Forked};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often a running command is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+
+/// What a slot is cloned into: everything that its runs inherit is its own.
+pub(super) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS;
+
+/// What a run is cloned into, besides a network namespace where it may have a loopback.
+const RUN_NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// What the parent asks a slot for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Request {
+    /// Run this job. Sent along are the descriptors of standard output, standard error and the report.
+    Run(Box<Job>),
+    /// End the run at hand.
+    Kill,
+}
+
+/// The descriptors of one run.
+pub(super) struct Streams {
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) report: OwnedFd,
+}
+
+impl Streams {
+    /// In the order in which they are sent.
+    pub(super) fn from_message(descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let [stdout, stderr, report] = descriptors.try_into().ok()?;
+        Some(Streams { stdout, stderr, report })
+    }
+}
+
+/// What a slot needs to begin with.
+pub(super) struct Beginning {
+    pub(super) view: View,
+    /// Where requests come from.
+    pub(super) socket: OwnedFd,
+    pub(super) groups: Groups,
+    /// One byte arrives when the helper has written the id maps; its end, when the helper is gone.
+    pub(super) helper: OwnedFd,
+    /// The first run, asked for together with the slot.
+    pub(super) first: (Job, Streams),
+}
+
+/// Runs as the first process of the slot's namespaces and never returns.
+pub(super) fn run(beginning: Beginning) -> ! {
+    let Beginning {
+        view,
+        socket,
+        groups,
+        helper,
+        first: (job, streams),
+    } = beginning;
+    let mut slot = match enter(view, socket, groups, File::from(helper)) {
+        Ok(slot) => slot,
+        Err(failure) => {
+            let mut report = File::from(streams.report);
+            tell(&mut report, &ReportLine::Layer(failure));
+            tell(&mut report, &ReportLine::Gone { limit: None });
+            sys::exit_now(1)
+        }
+    };
+    slot.start(&job, streams);
+    slot.serve();
+    sys::exit_now(0)
+}
+
+struct Slot {
+    view: View,
+    socket: OwnedFd,
+    groups: Groups,
+    filters_of_runs: Filters,
+    rules: Rules,
+    /// The mount namespace in which the host's paths are found, for the layers of trees. No run can enter it.
+    host: OwnedFd,
+    /// The one that has the finished root.
+    inside: OwnedFd,
+    running: Option<Running>,
+}
+
+/// The run at hand.
+struct Running {
+    process: Cloned,
+    report: File,
+    deadline: Instant,
+    next_sample: Instant,
+    memory: u64,
+    cpu_ms: u64,
+    meter: Meter,
+    peak: Peak,
+    limit: Option<LimitKind>,
+}
+
+/// Builds the view and everything that its runs inherit. The order is the program.
+fn enter(view: View, socket: OwnedFd, groups: Groups, mut helper: File) -> Result<Slot, LayerFailure> {
+    sys::set_parent_death_signal(Signal::SIGKILL).step("follow the helper into death")?;
+    // End of file instead of a byte: the helper died before it could map us.
+    helper.read_exact(&mut [0]).step("wait for the id maps")?;
+    find_helper_alive(&helper)?;
+    drop(helper);
+    nix::unistd::setsid().step("start a session without a terminal")?;
+    sys::reset_signals();
+    // The usual mask, whatever the caller's was: files in the tree have the modes that git would give them.
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    nix::unistd::sethostname("factory").step("set the host name")?;
+    let host = mount_namespace()?;
+    unshare(CloneFlags::CLONE_NEWNS).step("copy the mounts")?;
+    root::build(&view)?;
+    let inside = mount_namespace()?;
+    // In place of the helper's streams, and from the new root: whoever reads gets the end at once.
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/view/dev/null")
+        .step("open /dev/null")?;
+    for number in 0..3 {
+        sys::dup_onto(null.as_fd(), number).step("attach the standard streams")?;
+    }
+    drop(null);
+    let rules = Rules::open(&view);
+    let filters_of_runs = Filters::compile(view.memfd)?;
+    init::limits::no_core()?;
+    nix::sys::prctl::set_no_new_privs().step("set no_new_privs")?;
+    filters_of_runs.install_on_slot()?;
+    Ok(Slot {
+        view,
+        socket,
+        groups,
+        filters_of_runs,
+        rules,
+        host,
+        inside,
+        running: None,
+    })
+}
+
+/// The signal at its death may have been asked for too late. It holds the other end of this pipe for as long as it lives.
+fn find_helper_alive(helper: &File) -> Result<(), LayerFailure> {
+    let mut pipe = [PollFd::new(helper.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut pipe, PollTimeout::ZERO).step("look for the helper")? {
+        0 => Ok(()),
+        _ => Err(Errno::ESRCH).step("find the helper alive"),
+    }
+}
+
+fn mount_namespace() -> Result<OwnedFd, LayerFailure> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(Path::new("/proc/self/ns/mnt"), flags, Mode::empty()).step("keep hold of a mount namespace")
+}
+
+impl Slot {
+    /// Serves until the socket closes.
+    fn serve(&mut self) {
+        loop {
+            let timeout = self.running.as_ref().map(Running::next_look);
+            let mut fds = vec![PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            if let Some(running) = &self.running {
+                fds.push(PollFd::new(running.process.pidfd.as_fd(), PollFlags::POLLIN));
+            }
+            match poll(&mut fds, poll_timeout(timeout)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+            // Before the limits: one that has ended by itself was not ended by a limit.
+            if ready.get(1).copied().unwrap_or(false) {
+                self.collect();
+            }
+            if let Some(running) = &mut self.running {
+                running.keep_limits(Instant::now(), &self.groups);
+            }
+            if ready[0] && self.receive().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Forgets a run whose first process is gone; the kernel has killed all others of its namespace before.
+    fn collect(&mut self) {
+        let Some(mut running) = self.running.take() else { return };
+        let _ = sys::wait_for(running.process.pid);
+        // The first process may have been a victim itself, before it could tell.
+        let starved = self.groups.counts().oom_kills.unwrap_or(0) > 0;
+        let limit = running.limit.or(starved.then_some(LimitKind::Memory));
+        tell(&mut running.report, &ReportLine::Gone { limit });
+    }
+
+    /// Takes one request. An error means that the parent is gone or speaks another language.
+    fn receive(&mut self) -> Result<(), Errno> {
+        let (request, descriptors) = receive_message(&self.socket)?;
+        match request {
+            Request::Run(job) => {
+                let streams = Streams::from_message(descriptors).ok_or(Errno::EPROTO)?;
+                // The report of the run before says that nothing of its command is left; here its first process has to be
+                // gone as well, since what follows inherits the same network namespace and the same groups.
+                if let Some(running) = &self.running {
+                    let mut ended = [PollFd::new(running.process.pidfd.as_fd(), PollFlags::POLLIN)];
+                    poll(&mut ended, PollTimeout::NONE)?;
+                    self.collect();
+                }
+                self.start(&job, streams);
+            }
+            Request::Kill => {
+                if let Some(running) = &self.running {
+                    running.kill();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, job: &Job, streams: Streams) {
+        let report = streams.report.try_clone().map(File::from);
+        let Ok(mut report) = report else { return };
+        match self.clone_run(job, streams) {
+            Ok(process) => {
+                let now = Instant::now();
+                self.running = Some(Running {
+                    meter: Meter::new(process.pid),
+                    process,
+                    report,
+                    deadline: now + job.limits.wall,
+                    next_sample: now + SAMPLE_EVERY,
+                    memory: job.limits.memory.0,
+                    cpu_ms: job.limits.cpu.as_millis() as u64,
+                    peak: Peak::default(),
+                    limit: None,
+                });
+            }
+            Err(failure) => {
+                tell(&mut report, &ReportLine::Layer(failure));
+                tell(&mut report, &ReportLine::Gone { limit: None });
+            }
+        }
+    }
+
+    fn clone_run(&mut self, job: &Job, streams: Streams) -> Result<Cloned, LayerFailure> {
+        let layers = self.layers(job)?;
+        self.groups.prepare(&job.limits)?;
+        // The mapped id owns its streams, as it would own a terminal: otherwise `/dev/stdout` cannot be opened for a
+        // caller that is root, whose own id the pipes have.
+        for stream in [&streams.stdout, &streams.stderr] {
+            let id = INSIDE_ID;
+            nix::unistd::fchown(stream, Some(id.into()), Some(id.into())).step("hand over an output stream")?;
+        }
+        let (mapped, map) = nix::unistd::pipe2(OFlag::O_CLOEXEC).step("make a pipe")?;
+        let namespaces = match job.network {
+            Network::None => RUN_NAMESPACES,
+            Network::Loopback => RUN_NAMESPACES | libc::CLONE_NEWNET,
+        };
+        match sys::clone3(namespaces, self.groups.birthplace()).step("create namespaces")? {
+            Forked::Child => {
+                drop(map);
+                init::run(init::Start {
+                    view: &self.view,
+                    job,
+                    rules: &self.rules,
+                    filters: &self.filters_of_runs,
+                    groups: &self.groups,
+                    layers,
+                    streams,
+                    mapped,
+                    not_ours: [self.socket.as_fd(), self.host.as_fd(), self.inside.as_fd()],
+                })
+            }
+            Forked::Parent(process) => {
+                let admitted = map_ids(process.pid, INSIDE_ID, INSIDE_ID, None)
+                    .and_then(|()| self.groups.attach(process.pid))
+                    .and_then(|()| nix::unistd::write(&map, b"1").step("let the run begin"));
+                if let Err(failure) = admitted {
+                    // Nothing runs in it yet: it waits for the byte, sees end of file and ends.
+                    drop(map);
+                    let _ = sys::wait_for(process.pid);
+                    return Err(failure);
+                }
+                Ok(process)
+            }
+        }
+    }
+
+    /// Detached mounts of the layers of a tree, taken from the host's mounts.
+    fn layers(&self, job: &Job) -> Result<Vec<OwnedFd>, LayerFailure> {
+        if job.layers.is_empty() {
+            return Ok(Vec::new());
+        }
+        setns(&self.host, CloneFlags::CLONE_NEWNS).step("look for the tree")?;
+        let attributes = sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV;
+        let taken = job.layers.iter().map(|layer| {
+            let fd = root::open_pinned(layer)?;
+            root::copy_of_mount(fd.as_fd(), attributes, false).step("take a layer of the tree")
+        });
+        let layers: Result<Vec<OwnedFd>, LayerFailure> = taken.collect();
+        // Whatever came of it: nothing may be cloned from anywhere else than the finished root.
+        setns(&self.inside, CloneFlags::CLONE_NEWNS).step("come back from the host's mounts")?;
+        layers
+    }
+}
+
+impl Running {
+    fn kill(&self) {
+        // It may have ended in between; then there is nothing to kill.
+        let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, rustix::process::Signal::KILL);
+    }
+
+    /// Looks at what the run uses, and ends it when it is over a limit that is kept here.
+    fn keep_limits(&mut self, now: Instant, groups: &Groups) {
+        if self.limit.is_some() {
+            return;
+        }
+        if now >= self.deadline {
+            self.limit = Some(LimitKind::Wall);
+        } else if now >= self.next_sample {
+            self.next_sample = now + SAMPLE_EVERY;
+            self.limit = self.sample(groups);
+        }
+        if self.limit.is_some() {
+            self.kill();
+        }
+    }
+
+    fn sample(&mut self, groups: &Groups) -> Option<LimitKind> {
+        let counts = groups.counts();
+        let seen = self.meter.sample();
+        let now = Peak {
+            memory_bytes: groups.memory().unwrap_or(seen.memory_bytes),
+            processes: groups.processes().unwrap_or(seen.processes),
+            cpu_ms: counts.cpu_ms.unwrap_or(seen.cpu_ms),
+        };
+        let peak = Peak {
+            memory_bytes: self.peak.memory_bytes.max(now.memory_bytes),
+            processes: self.peak.processes.max(now.processes),
+            cpu_ms: self.peak.cpu_ms.max(now.cpu_ms),
+        };
+        if peak != self.peak {
+            self.peak = peak;
+            tell(&mut self.report, &ReportLine::Peak(peak));
+        }
+        // A group ends one process of several; the command as a whole is over its limit.
+        let starved = counts.oom_kills.unwrap_or(0) > 0;
+        // Reserved by a sum that counts shared pages more than once, so what it finds is looked at again.
+        let over = groups.memory().is_none() && seen.memory_bytes > self.memory && self.meter.exceeds(self.memory);
+        if starved || over {
+            Some(LimitKind::Memory)
+        } else if peak.cpu_ms > self.cpu_ms {
+            Some(LimitKind::Cpu)
+        } else {
+            None
+        }
+    }
+
+    /// How long nothing needs to be looked at.
+    fn next_look(&self) -> Duration {
+        let look = match self.limit {
+            // It has been killed; its end wakes us.
+            Some(_) => return Duration::from_secs(60),
+            None => self.deadline.min(self.next_sample),
+        };
+        look.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Maps one id inside to one outside, and the caller's root besides where it is asked for.
+/// Source: user_namespaces(7), "User and group ID mappings".
+pub(super) fn map_ids(pid: i32, uid: u32, gid: u32, root: Option<u32>) -> Result<(), LayerFailure> {
+    let write = |file: &str, content: String| {
+        std::fs::write(format!("/proc/{pid}/{file}"), content).step(format!("write the sandbox's {file}"))
+    };
+    let root = root.map(|root| format!("{root} 0 1\n")).unwrap_or_default();
+    write("setgroups", "deny".to_owned())?;
+    write("uid_map", format!("{root}{INSIDE_ID} {uid} 1"))?;
+    write("gid_map", format!("{root}{INSIDE_ID} {gid} 1"))
+}
+
+pub(super) fn tell(to: &mut File, line: &ReportLine) {
+    if let Ok(mut bytes) = serde_json::to_vec(line) {
+        bytes.push(b'\n');
+        // A parent that has gone away does not read; its runs are about to be killed.
+        let _ = to.write_all(&bytes);
+    }
+}
+
+pub(super) fn poll_timeout(wait: Option<Duration>) -> PollTimeout {
+    let Some(wait) = wait else { return PollTimeout::NONE };
+    // Rounded up: waking a moment early would only mean to sleep again.
+    let milliseconds = wait.as_millis().saturating_add(1).min(60_000);
+    PollTimeout::try_from(milliseconds as i32).unwrap_or(PollTimeout::MAX)
+}
