@@ -72,9 +72,7 @@ impl Home {
     }
 
     fn call(&self, arguments: &[&str]) -> Ended {
-        let program =
-            std::env::var_os("FACTORY_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_factory").into(), PathBuf::from);
-        let output = Command::new(program)
+        let output = Command::new(program())
             .args(arguments)
             .current_dir(self.path("repository"))
             .env_clear()
