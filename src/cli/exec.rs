@@ -2,18 +2,18 @@
 
 use super::{exit, output, problem, words};
 use crate::config::Environment;
-use crate::run::{Failure, Situation, TREES, interrupted, sandbox_failure, workspace_failure};
+use crate::run::{Failure, Situation, TREES, interrupted, refuse_place, sandbox_failure, workspace_failure};
 use crate::sandbox::{
-    Captured, Command, FilterSummary, Mount, Outcome, Plan, Policy, Report, Sandbox, SetupFailure, Stream, Tree, plan,
+    Captured, Command, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, plan,
 };
-use crate::types::{FailureClass, escape_control};
+use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
 use crate::workspace::{Repository, TreeCache};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -55,9 +55,9 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
         return dry_run(arguments, environment);
     }
     let runtime = super::run::runtime()?;
-    let report = runtime.block_on(supervise(arguments, environment))?;
+    let (base, report) = runtime.block_on(supervise(arguments, environment))?;
     if arguments.json {
-        output::json(&document(&report, arguments))?;
+        output::json(&document(&report, base, arguments))?;
         return Ok(code(&report, &arguments.profile));
     }
     if let Some(failure) = failure(&report, &arguments.profile) {
@@ -68,82 +68,20 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
 
 fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
     let policy = super::run::policy(&arguments.profile, environment, None)?;
-    let tree = tree(arguments, environment)?;
-    let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| sandbox_failure(&error))?;
+    let (base, tree) = tree(arguments, environment)?;
+    let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| refused(&error))?;
     if arguments.json {
-        output::json(&json!({ "schema": 1, "profile": arguments.profile, "plan": plan }))?;
+        output::json(&json!({
+            "schema": 1,
+            "profile": arguments.profile,
+            "commit": base.commit,
+            "dirty": base.dirty,
+            "plan": plan,
+        }))?;
     } else {
-        output::text(&page(&plan, &arguments.profile))?;
+        output::text(&super::plan::page(&plan, &arguments.profile))?;
     }
     Ok(exit::code(None))
-}
-
-/// The plan, one line for each thing, the kind of thing first.
-fn page(plan: &Plan, profile: &str) -> String {
-    let path = |path: &Path| words::line(&path.to_string_lossy());
-    let mut lines: Vec<(&str, String)> = vec![
-        ("command", words::command(&plan.argv)),
-        ("profile", profile.to_owned()),
-        ("directory", path(&plan.cwd)),
-    ];
-    lines.extend(plan.program.iter().map(|program| ("program", path(program))));
-    for Mount {
-        at,
-        kind,
-        source,
-        options,
-    } in &plan.mounts
-    {
-        let from = source.iter().filter(|source| *source != at);
-        let from: Vec<String> = from.map(|source| path(source)).collect();
-        let from = if from.is_empty() {
-            String::new()
-        } else {
-            format!(" of {}", from.join(" over "))
-        };
-        lines.push(("mount", format!("{:<28} {kind}{from}, {options}", path(at))));
-    }
-    let links = plan.links.iter();
-    lines.extend(links.map(|(at, to)| ("link", format!("{:<28} {}", path(at), path(to)))));
-    match &plan.landlock {
-        None => lines.push(("landlock", "not in force".to_owned())),
-        Some(landlock) => {
-            lines.push((
-                "landlock",
-                format!("ABI {}; what no rule names is refused", landlock.abi),
-            ));
-            let rules = landlock.rules.iter();
-            lines.extend(rules.map(|rule| ("landlock", format!("{:<28} {}", path(&rule.path), rule.rights))));
-            lines.push(("landlock", format!("TCP: {}", landlock.tcp)));
-            lines.push(("landlock", format!("signals, abstract sockets: {}", landlock.scope)));
-        }
-    }
-    let FilterSummary {
-        allowed,
-        forbidden,
-        others,
-        argument_rules,
-    } = &plan.seccomp;
-    let calls = format!("{allowed} calls allowed, {forbidden} answer EPERM, every other number {others}");
-    lines.push(("seccomp", calls));
-    for (call, rules) in argument_rules {
-        let s = if *rules == 1 { "" } else { "s" };
-        lines.push(("seccomp", format!("{call}: {rules} rule{s} on its arguments")));
-    }
-    lines.push(("network", plan.network.to_string()));
-    for limit in &plan.limits {
-        let by = serde_json::to_value(limit.enforced_by).unwrap_or_default();
-        let by = by.as_str().unwrap_or_default().to_owned();
-        lines.push((
-            "limit",
-            format!("{:<28} {}, by {by}", limit_name(limit.limit), limit.requested),
-        ));
-    }
-    lines.push(("variables", words::line(&plan.environment.join(" "))));
-    lines
-        .iter()
-        .map(|(kind, text)| format!("{kind:<10} {text}\n"))
-        .collect()
 }
 
 fn command(arguments: &Arguments) -> Command {
@@ -154,17 +92,20 @@ fn command(arguments: &Arguments) -> Command {
 }
 
 /// Runs the command, until it ends or somebody interrupts.
-async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<Report, Failure> {
+async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(Base, Report), Failure> {
     let mut signals = super::run::Signals::listen()?;
     // The helper comes up while the tree is looked for.
     let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
     let policy = super::run::policy(&arguments.profile, environment, None)?;
-    let tree = tree(arguments, environment)?;
+    let (base, tree) = tree(arguments, environment)?;
+    if base.dirty == Some(true) && !arguments.json {
+        output::note(&base.note());
+    }
     let command = command(arguments);
     tokio::select! {
         biased;
         signal = signals.next() => Err(interrupted(signal)),
-        report = stream(arguments, &sandbox, &policy, &tree, &command) => report,
+        report = stream(arguments, &sandbox, &policy, &tree, &command) => Ok((base, report?)),
     }
 }
 
@@ -178,11 +119,12 @@ async fn stream(
 ) -> Result<Report, Failure> {
     if arguments.json {
         let report = sandbox.run(policy, tree, command, None).await;
-        return report.map_err(|error| sandbox_failure(&error));
+        return report.map_err(|error| refused(&error));
     }
     let closed = Arc::new(Notify::new());
     let mut stdout = Passage::new(io::stdout(), arguments.raw || !io::stdout().is_terminal());
     let mut stderr = Passage::new(io::stderr(), arguments.raw || !io::stderr().is_terminal());
+    let mut is_lost = false;
     let report = {
         let notify = Arc::clone(&closed);
         let mut sink = |stream: Stream, bytes: &[u8]| {
@@ -191,35 +133,95 @@ async fn stream(
                 Stream::Stderr => stderr.pass(bytes),
             };
             if passed.is_err() {
+                is_lost = true;
                 notify.notify_one();
             }
         };
         tokio::select! {
             biased;
             () = closed.notified() => return Err(closed_output()),
-            report = sandbox.run(policy, tree, command, Some(&mut sink)) => report.map_err(|error| sandbox_failure(&error))?,
+            report = sandbox.run(policy, tree, command, Some(&mut sink)) => report.map_err(|error| refused(&error))?,
         }
     };
-    // Output that came too late to be noticed above is as lost as any other.
-    stdout
-        .finish()
-        .and_then(|()| stderr.finish())
-        .map_err(|_| closed_output())?;
+    // The command may have ended before anybody noticed above that its output goes nowhere.
+    if is_lost || stdout.finish().is_err() || stderr.finish().is_err() {
+        return Err(closed_output());
+    }
+    for (name, arrived, captured) in [
+        ("standard output", stdout.arrived, &report.stdout),
+        ("standard error", stderr.arrived, &report.stderr),
+    ] {
+        let left_out = captured.total().saturating_sub(arrived);
+        if left_out > 0 {
+            let profile = &arguments.profile;
+            output::note(&format!(
+                "note: {left_out} bytes of {name} were left out, by the limit on output in profile `{profile}`"
+            ));
+        }
+    }
     Ok(report)
 }
 
-fn tree(arguments: &Arguments, environment: &Environment) -> Result<Tree, Failure> {
+/// The commit whose tree the command gets.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    commit: ObjectId,
+    /// Whether the checkout has changes that are not committed, and so not part of the tree; nothing where it was not
+    /// looked at.
+    dirty: Option<bool>,
+}
+
+impl Base {
+    fn note(self) -> String {
+        format!(
+            "note: uncommitted changes are not part of the tree; it is that of commit {}",
+            self.commit.short()
+        )
+    }
+}
+
+fn tree(arguments: &Arguments, environment: &Environment) -> Result<(Base, Tree), Failure> {
     let of_repository = |error| workspace_failure(&error);
     let repository = Repository::open(&arguments.repo).map_err(of_repository)?;
-    let commit = repository.resolve(&arguments.rev).map_err(of_repository)?;
+    let commit = match arguments.rev.as_str() {
+        // A repository without commits has a problem of its own.
+        "HEAD" => repository.head().map(|head| head.commit),
+        rev => repository.resolve(rev),
+    };
+    let commit = commit.map_err(of_repository)?;
+    let base = Base {
+        commit,
+        dirty: is_dirty(arguments, &repository)?,
+    };
     let snapshot = repository.snapshot(commit).map_err(of_repository)?;
     let cache = environment
         .cache_dir()
         .map_err(|error| Failure::new(&error, Situation::Plain))?;
+    refuse_place(&repository, "the cache directory", &cache)?;
     let export = TreeCache::open(&cache.join(TREES))
         .and_then(|cache| cache.export(&snapshot, Sandbox::tree_owner()))
         .map_err(of_repository)?;
-    Ok(Tree { layers: vec![export] })
+    Ok((base, Tree { layers: vec![export] }))
+}
+
+/// Whether the checkout differs from the commit, where somebody would be told: it takes a look at every file. A pipe
+/// gets what the command writes and nothing else, and who names a revision knows that it is not the checkout.
+fn is_dirty(arguments: &Arguments, repository: &Repository) -> Result<Option<bool>, Failure> {
+    let is_told = arguments.json || io::stderr().is_terminal();
+    if !is_told || arguments.rev != "HEAD" {
+        return Ok(None);
+    }
+    let dirty = repository.is_dirty().map_err(|error| workspace_failure(&error))?;
+    Ok(Some(dirty))
+}
+
+/// Why the sandbox refused. A command that is none is a mistake on the command line.
+fn refused(error: &SandboxError) -> Failure {
+    match error {
+        SandboxError::Command { .. } => Failure::new(error, Situation::Usage)
+            .with_hint("write the program and its arguments after `--`, as in `factory exec -- ls -l`"),
+        _ => sandbox_failure(error),
+    }
 }
 
 fn closed_output() -> Failure {
@@ -272,7 +274,11 @@ fn setup(failure: &SetupFailure, profile: &str) -> Failure {
         SetupFailure::ToolMissing { .. } => plain.with_hint(format!(
             "install it, and grant the directory that holds it under `[fs] read` in profile `{profile}`"
         )),
-        SetupFailure::ProgramUnusable { .. } | SetupFailure::DirectoryMissing { .. } => {
+        SetupFailure::ProgramUnusable { .. } => plain.with_hint(
+            "make it executable and commit that, or name its interpreter, as in `sh FILE`; paths are those inside the \
+             sandbox, where the current directory is the tree",
+        ),
+        SetupFailure::DirectoryMissing { .. } => {
             plain.with_hint("paths are those inside the sandbox: the current directory is the tree")
         }
     }
@@ -289,11 +295,13 @@ fn code(report: &Report, profile: &str) -> u8 {
     }
 }
 
-fn document(report: &Report, arguments: &Arguments) -> Value {
+fn document(report: &Report, base: Base, arguments: &Arguments) -> Value {
     let failure = failure(report, &arguments.profile);
     json!({
         "schema": 1,
         "argv": arguments.command,
+        "commit": base.commit,
+        "dirty": base.dirty,
         "profile": arguments.profile,
         "outcome": report.outcome,
         "exit_code": code(report, &arguments.profile),
@@ -326,6 +334,8 @@ fn captured(captured: &Captured) -> Value {
 struct Passage<W> {
     out: W,
     raw: bool,
+    /// How many bytes arrived.
+    arrived: u64,
     /// The beginning of a character whose rest has not arrived.
     begun: Vec<u8>,
 }
@@ -335,12 +345,14 @@ impl<W: Write> Passage<W> {
         Passage {
             out,
             raw,
+            arrived: 0,
             begun: Vec::new(),
         }
     }
 
     /// Passes on what arrived.
     fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.arrived += bytes.len() as u64;
         if self.raw {
             self.out.write_all(bytes)?;
             return self.out.flush();

@@ -43,13 +43,16 @@ pub enum Exit {
     Auth = 77,
     /// A profile or setting is missing or invalid (`EX_CONFIG`).
     Config = 78,
+    /// Ended because its terminal went away (128 + `SIGHUP`).
+    HungUp = 129,
     /// Interrupted by Ctrl-C (128 + `SIGINT`).
     Interrupted = 130,
     /// Ended by `SIGTERM` (128 + `SIGTERM`).
     Terminated = 143,
 }
 
-/// The number of `SIGTERM`, the same on every Linux architecture. Source: signal(7).
+/// Numbers of signals, the same on every Linux architecture. Source: signal(7).
+const SIGHUP: i32 = 1;
 const SIGTERM: i32 = 15;
 
 impl Exit {
@@ -58,6 +61,7 @@ impl Exit {
         use FailureClass as Class;
         match (failure.class, failure.situation) {
             (Class::Cancelled, Situation::Interrupted { signal: SIGTERM }) => Exit::Terminated,
+            (Class::Cancelled, Situation::Interrupted { signal: SIGHUP }) => Exit::HungUp,
             (Class::Cancelled, _) => Exit::Interrupted,
             (Class::Internal, _) => Exit::Internal,
             (_, Situation::Usage) => Exit::Usage,
@@ -136,6 +140,7 @@ mod tests {
             (Class::Host, Situation::Locked, 22),
             (Class::ProviderPermanent, Situation::Auth, 77),
             (Class::Order, Situation::Usage, 64),
+            (Class::Cancelled, Situation::Interrupted { signal: 1 }, 129),
             (Class::Cancelled, Situation::Interrupted { signal: 2 }, 130),
             (Class::Cancelled, Situation::Interrupted { signal: 15 }, 143),
         ];

@@ -11,6 +11,7 @@ mod check;
 mod exec;
 pub mod exit;
 mod output;
+mod plan;
 mod problem;
 mod profile;
 mod run;
@@ -19,19 +20,17 @@ mod status;
 mod words;
 
 use crate::config::Environment;
-use crate::run::{Failure, Situation};
-use crate::types::FailureClass;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 
 /// An unattended code factory: a model proposes, a sandbox verifies, only a PASS becomes a commit.
 #[derive(Debug, Parser)]
-#[command(name = "factory", version, max_term_width = 100)]
+#[command(name = "factory", bin_name = "factory", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
-    20 host, 21 sandbox layer missing, 23 repository refused, 64 usage, 65 invalid order, 74 I/O, 75 try later, 77 key \
-    refused, 78 profile or setting, 130 and 143 interrupted."
+    13 inconclusive, 20 host, 21 sandbox layer missing, 22 repository held by another run, 23 repository refused, 64 usage, \
+    65 invalid order, 74 I/O, 75 try later, 77 key refused, 78 profile or setting, 129, 130 and 143 interrupted."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -82,12 +81,15 @@ fn refuse(error: &clap::Error, wants_json: bool) -> u8 {
         return exit::Exit::Success.code();
     }
     if wants_json {
+        // Clap's text: what is wrong, how it is used, where to read more.
         let text = error.render().to_string();
-        let message = text.trim().trim_start_matches("error: ");
-        output::problem(
-            &Failure::plain(FailureClass::Order, message).in_situation(Situation::Usage),
-            wants_json,
-        );
+        let message = text
+            .trim_start_matches("error: ")
+            .split("\n\n")
+            .next()
+            .unwrap_or_default();
+        let failure = problem::usage(message.trim_end()).with_hint("see `factory help` and `factory help COMMAND`");
+        output::problem(&failure, true);
     } else {
         let _ = error.print();
     }

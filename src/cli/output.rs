@@ -17,7 +17,9 @@ pub(super) fn text(text: &str) -> Result<(), Failure> {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure {
             causes: vec![error.to_string()],
-            ..Failure::plain(FailureClass::Host, "cannot write to standard output").in_situation(Situation::Storage)
+            ..Failure::plain(FailureClass::Host, "cannot write to standard output")
+                .in_situation(Situation::Storage)
+                .with_hint("see whether the disk is full")
         }),
         _ => Ok(()),
     }
@@ -38,10 +40,8 @@ pub(super) fn note(line: &str) {
 
 /// Shows why nothing came of it.
 pub(super) fn problem(failure: &Failure, as_json: bool) {
-    if as_json {
-        // The exit code still says it when standard output is gone.
-        let _ = json(&json!({ "problem": problem::json(failure) }));
-    } else {
+    // When standard output cannot be written, that is the problem, and standard error is where it can be told.
+    if !as_json || json(&json!({ "problem": problem::json(failure) })).is_err() {
         let _ = io::stderr().lock().write_all(problem::text(failure).as_bytes());
     }
 }

@@ -207,25 +207,45 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal went away. Not listened to when it is ignored, as under nohup(1): then the run is to go on.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     /// Listens from now on, which keeps these signals from ending the process. Needs a runtime around it.
     pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| host("cannot listen to signals", &error));
+        let hang_up = SignalKind::hangup();
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: (!is_ignored(hang_up)).then(|| listen(hang_up)).transpose()?,
         })
     }
 
     /// The number of the next one.
     pub(super) async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-        }
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let kind = tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = hang_up => SignalKind::hangup(),
+        };
+        kind.as_raw_value()
     }
+}
+
+/// Whether whoever started this process ignores a signal. Source: proc_pid_status(5), `SigIgn`: bit 0 is signal 1.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }
 
 /// Hears signals on a thread of its own: the steps of a run block theirs.

@@ -69,13 +69,14 @@ impl Problem for DurableError {
                         "the file system mounted at `{file_system}` is read-only; name a writable directory"
                     )),
                     ErrorKind::PermissionDenied => Some("check who owns the directory and its mode".to_owned()),
+                    ErrorKind::NotADirectory => Some("a part of the path is a file; name another directory".to_owned()),
                     _ if source.raw_os_error() == Some(libc::EIO) => Some(format!(
                         "the device under the file system mounted at `{file_system}` fails; read the kernel's log (dmesg)"
                     )),
                     _ => None,
                 }
             }
-            DurableError::Exists { .. } => None,
+            DurableError::Exists { .. } => Some("name another place, or move what is there out of the way".to_owned()),
             DurableError::Held { .. } => Some("wait for the holder to finish, or end it".to_owned()),
         }
     }

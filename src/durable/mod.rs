@@ -67,6 +67,10 @@ pub fn ensure_dir(path: &Path) -> Result<(), DurableError> {
     match create_exclusive_dir(path) {
         // Somebody else was faster; whoever created it also syncs it, but may not have come to that yet.
         Err(DurableError::Exists { .. }) if path.is_dir() => sync_dir(parent(path)),
+        Err(DurableError::Exists { .. }) => {
+            let error = io::ErrorKind::NotADirectory.into();
+            Err(DurableError::io("create the directory", path, error))
+        }
         other => other,
     }
 }
@@ -164,6 +168,6 @@ mod tests {
             assert_eq!(error.class(), FailureClass::Host);
             assert!(error.to_string().contains('/'), "{error}");
         }
-        assert!(matches!(ensure_dir(&file), Err(DurableError::Exists { .. })));
+        assert!(matches!(ensure_dir(&file), Err(DurableError::Io { .. })));
     }
 }

@@ -35,6 +35,12 @@ impl Artifacts {
         Ok(Artifacts { dir })
     }
 
+    /// Removes the directory of a run that could not be opened: nothing would ever lead to it.
+    pub(super) fn discard(self) {
+        // It is in the way of nobody, and why the run could not be opened is the news.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+
     /// Where it is.
     pub(super) fn dir(&self) -> &Path {
         &self.dir

@@ -9,6 +9,7 @@ use super::ground::{Aim, Cancel, Setup, aim, workspace_failure};
 use super::state::{End, Event, State, next};
 use super::steps::{Ground, Hand};
 use super::summary::{AttemptSummary, SCHEMA, Summary, UsageSummary, VerdictName};
+use crate::durable::{DurableError, Lock, ensure_dir};
 use crate::journal::{Entry, Journal, JournalError, MAX_BODY_BYTES, Phase};
 use crate::llm::Provider;
 use crate::promote::Target;
@@ -53,6 +54,8 @@ pub(super) struct Run<'a> {
     pub(super) snapshot: &'a Snapshot<'a>,
     pub(super) target: Target,
     pub(super) journal: Journal,
+    /// Keeps other runs away from the repository until this one is over.
+    _lock: Lock,
     pub(super) artifacts: Artifacts,
     pub(super) ground: Option<Ground>,
     pub(super) hand: Hand,
@@ -92,6 +95,7 @@ impl<'a> Run<'a> {
         let dirty = repository.is_dirty().map_err(|error| workspace_failure(&error))?;
         let journal =
             Journal::open(&setup.places.state_dir).map_err(|error| Failure::new(&error, Situation::Storage))?;
+        let lock = hold(setup, repository)?;
         let artifacts =
             Artifacts::create(&setup.places.artifacts, id).map_err(|error| Failure::new(&error, Situation::Storage))?;
         let mut run = Run {
@@ -104,6 +108,7 @@ impl<'a> Run<'a> {
             snapshot,
             target: aim.target,
             journal,
+            _lock: lock,
             artifacts,
             ground: None,
             hand: Hand::Empty,
@@ -116,8 +121,13 @@ impl<'a> Run<'a> {
             promoted: None,
             started_ms,
         };
-        run.record_opening(dirty).map_err(|fault| *fault.failure)?;
-        Ok(run)
+        match run.record_opening(dirty) {
+            Ok(()) => Ok(run),
+            Err(fault) => {
+                run.artifacts.discard();
+                Err(*fault.failure)
+            }
+        }
     }
 
     fn record_opening(&mut self, dirty: bool) -> Result<(), Fault> {
@@ -328,6 +338,31 @@ impl<'a> Run<'a> {
             })
             .map(|_| ())
     }
+}
+
+/// Takes the repository for this run; runs with another state directory are kept apart by the branch's compare-and-swap.
+///
+/// # Errors
+/// `Host` when another run has it, or the state directory refuses.
+fn hold(setup: &Setup, repository: &Repository) -> Result<Lock, Failure> {
+    let locks = setup.places.state_dir.join("locks");
+    // One repository has one name, whichever of its work trees and spellings it was opened through.
+    let common_dir = repository.common_dir();
+    let name = common_dir.canonicalize().unwrap_or_else(|_| common_dir.to_owned());
+    let lock = locks.join(Sha256::of(name.as_os_str().as_encoded_bytes()).to_string());
+    let holder = format!("process {} (order {})", std::process::id(), setup.order.id);
+    ensure_dir(&locks)
+        .and_then(|()| Lock::acquire(&lock, &holder))
+        .map_err(|error| match error {
+            DurableError::Held { holder, .. } => Failure::plain(
+                FailureClass::Host,
+                format!("another run holds the repository {}", repository.work_dir().display()),
+            )
+            .because(holder)
+            .in_situation(Situation::Locked)
+            .with_hint("wait until it has ended, or run in a clone of the repository"),
+            error => Failure::new(&error, Situation::Storage),
+        })
 }
 
 /// The summary as an entry's body. One that is larger than an entry may be leaves out the commands, whose output is in

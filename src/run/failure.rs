@@ -153,6 +153,13 @@ impl Failure {
         Failure { situation, ..self }
     }
 
+    /// The same failure with a cause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
     /// The same failure with advice.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {

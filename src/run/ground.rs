@@ -56,6 +56,16 @@ pub struct Places {
     pub artifacts: PathBuf,
 }
 
+impl Places {
+    fn named(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("the state directory", &self.state_dir),
+            ("the artifacts directory", &self.artifacts),
+            ("the cache directory", &self.cache_dir),
+        ]
+    }
+}
+
 /// The branch to promote to.
 #[derive(Debug, Clone)]
 pub struct BranchWish {
@@ -98,7 +108,10 @@ pub(super) struct Aim {
 
 /// Finds the branch and the base, and refuses what could not be promoted later.
 pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure> {
-    refuse_places_inside(repository.work_dir(), &setup.places)?;
+    refuse_unspellable(repository)?;
+    for (what, place) in setup.places.named() {
+        refuse_place(repository, what, place)?;
+    }
     let name = match &setup.branch.name {
         Some(name) => name.clone(),
         None => {
@@ -136,24 +149,42 @@ fn other_base(branch: &str, tip: ObjectId, base: ObjectId) -> Failure {
     .with_hint("leave --base away to start from the branch's tip, or name another branch")
 }
 
-/// What is recorded must not become part of what it is recorded about.
-fn refuse_places_inside(work_dir: &Path, places: &Places) -> Result<(), Failure> {
-    let top = real(work_dir);
-    for (what, place) in [
-        ("the artifacts directory", &places.artifacts),
-        ("the state directory", &places.state_dir),
-        ("the cache directory", &places.cache_dir),
-    ] {
-        if real(place).starts_with(&top) {
-            return Err(Failure::plain(
-                FailureClass::Order,
-                format!("{what} `{}` is inside the repository", place.display()),
-            )
-            .in_situation(Situation::Usage)
-            .with_hint("name a directory outside of the repository"));
-        }
+/// The repository's path is recorded, and has to be text: what is written down differently cannot be found again.
+fn refuse_unspellable(repository: &Repository) -> Result<(), Failure> {
+    let work_dir = repository.work_dir();
+    if work_dir.to_str().is_some() {
+        return Ok(());
+    }
+    let message = format!("the path of the repository `{}` is not UTF-8", work_dir.display());
+    Err(Failure::plain(FailureClass::Order, message)
+        .in_situation(Situation::Repository)
+        .with_hint("rename the directory, or name a clone of it"))
+}
+
+/// Refuses a directory of ours whose path cannot be recorded or handed to the sandbox, or that lies in the work tree or
+/// in the git directory, also through symbolic links: what is recorded must not become part of what it is about.
+///
+/// # Errors
+/// `Order` in the sense of a wrong command line.
+pub fn refuse_place(repository: &Repository, what: &str, place: &Path) -> Result<(), Failure> {
+    let shown = place.display();
+    let refused = |message, hint: &str| {
+        let failure = Failure::plain(FailureClass::Order, message);
+        Err(failure.in_situation(Situation::Usage).with_hint(hint))
+    };
+    if place.to_str().is_none() {
+        let message = format!("the path of {what} `{shown}` is not UTF-8");
+        return refused(message, "name a directory whose path is UTF-8");
+    }
+    if is_inside(place, repository.work_dir()) || is_inside(place, repository.common_dir()) {
+        let message = format!("{what} `{shown}` is inside the repository");
+        return refused(message, "name a directory outside of the repository");
     }
     Ok(())
+}
+
+fn is_inside(place: &Path, top: &Path) -> bool {
+    real(place).starts_with(real(top))
 }
 
 /// The path without symbolic links as far as it exists, and without `..` after that.
@@ -206,30 +237,21 @@ pub(super) fn promote_failure(error: &PromoteError) -> Failure {
 mod tests {
     use super::*;
 
-    fn places(artifacts: &Path) -> Places {
-        Places {
-            state_dir: "/nowhere/state".into(),
-            cache_dir: "/nowhere/cache".into(),
-            artifacts: artifacts.to_owned(),
-        }
-    }
-
     #[test]
-    fn nothing_is_recorded_inside_the_repository_not_even_through_a_symlink() {
+    fn a_place_inside_the_repository_is_recognised_also_through_a_symlink() {
         let dir = tempfile::tempdir().unwrap();
         let repository = dir.path().join("repository");
         std::fs::create_dir(&repository).unwrap();
         std::os::unix::fs::symlink(&repository, dir.path().join("link")).unwrap();
         for inside in ["repository", "repository/a/b", "link/a", "other/../repository/a"] {
-            let refused = refuse_places_inside(&repository, &places(&dir.path().join(inside)));
-            assert_eq!(refused.unwrap_err().situation, Situation::Usage, "{inside}");
+            assert!(is_inside(&dir.path().join(inside), &repository), "{inside}");
+            assert!(
+                is_inside(&dir.path().join(inside), &dir.path().join("link")),
+                "{inside}"
+            );
         }
         for outside in ["a", "repository-2"] {
-            assert_eq!(
-                refuse_places_inside(&repository, &places(&dir.path().join(outside))),
-                Ok(()),
-                "{outside}"
-            );
+            assert!(!is_inside(&dir.path().join(outside), &repository), "{outside}");
         }
     }
 }

@@ -246,6 +246,11 @@ impl Run<'_> {
         self.journal(Framed::Fact, "proposal.unanswered", Some(attempt), fact)?;
         match failure.class {
             FailureClass::ProviderTransient => {
+                let hint = failure
+                    .hint
+                    .clone()
+                    .unwrap_or_else(|| "run the order again later".to_owned());
+                let failure = failure.with_hint(hint);
                 let delay = backoff(patience.failed + 1, error.retry_after(), random());
                 (self.observe)(&Told::Delayed {
                     attempt,

@@ -404,7 +404,7 @@ fn usable_unified(own: &Path) -> Option<PathBuf> {
         let _ = fs::write(&control, "+memory +pids +cpu");
         let handed_on = fs::read_to_string(&control).ok()?;
         let has = |controller: &&str| handed_on.split_ascii_whitespace().any(|name| name == *controller);
-        let whole = CONTROLLERS.iter().all(|controller| has(controller));
+        let whole = CONTROLLERS.iter().all(has);
         // Being moved takes the right to write to the list of the common ancestor, which is this directory.
         let may_attach = writable(&directory.join("cgroup.procs")).is_some();
         (whole && may_attach && accepts_groups(directory)).then(|| directory.to_owned())

@@ -10,7 +10,7 @@ pub(crate) use ground::{Act, Ground, policy};
 pub(crate) use operator::{Operator, Packages, Ran};
 pub(crate) use origin::{File, Origin, files_of};
 pub(crate) use parallel::in_parallel;
-pub(crate) use processes::{alive, ancestors, holding, unique, vanishes};
+pub(crate) use processes::{alive, ancestors, holding, holding_in_environment, unique, vanishes};
 
 use std::path::{Path, PathBuf};
 

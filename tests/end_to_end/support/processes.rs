@@ -12,12 +12,21 @@ pub(crate) fn unique(word: &str) -> String {
 
 /// Processes with `word` among their arguments, other than this one.
 pub(crate) fn holding(word: &str) -> Vec<i32> {
+    with("cmdline", |words| words.contains(word))
+}
+
+/// Processes that have exactly this variable and value in their environment, other than this one.
+pub(crate) fn holding_in_environment(variable: &str) -> Vec<i32> {
+    with("environ", |variables| variables.split('\0').any(|one| one == variable))
+}
+
+fn with(file: &str, wanted: impl Fn(&str) -> bool) -> Vec<i32> {
     let pids = fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| *pid != std::process::id() as i32)
         .filter(|pid| {
-            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&words).contains(word)
+            let text = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            wanted(&String::from_utf8_lossy(&text))
         })
         .collect()
 }

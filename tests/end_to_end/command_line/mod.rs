@@ -1,0 +1,15 @@
+//! The program as people and scripts meet it: what it prints, what it returns, and that it leaves nothing behind.
+
+mod bad_input;
+mod documents;
+mod ended;
+mod exec;
+mod interrupted;
+mod kernel;
+mod odd;
+mod place;
+mod records;
+mod terminal;
+
+use ended::Ended;
+use place::Place;
