@@ -32,14 +32,18 @@ fn policy(variables: &[(&str, PathBuf)]) -> Policy {
 fn project(files: &[(&str, &str)]) -> Ground {
     let ground = Ground::new();
     for (name, content) in files {
-        let name = format!("tree/{name}");
-        ground.file(&name, content);
-        let directories = Path::new(&name).ancestors().skip(1);
-        for directory in directories.filter(|directory| directory.components().count() > 0) {
-            ground.give(directory.to_str().unwrap());
-        }
+        given(&ground, &format!("tree/{name}"), content.as_bytes());
     }
     ground
+}
+
+/// A file that belongs, with its directories, to whom a sandbox maps to.
+fn given(ground: &Ground, name: &str, content: &[u8]) {
+    ground.file(name, content);
+    let directories = Path::new(name).ancestors().skip(1);
+    for directory in directories.filter(|directory| directory.components().count() > 0) {
+        ground.give(directory.to_str().unwrap());
+    }
 }
 
 /// Runs the script on the project as it is, which must succeed and print `passed`, and once more after `breaking` it, which
@@ -89,42 +93,85 @@ fn cargo_tests_a_crate_with_a_vendored_dependency() {
     }
 }
 
-#[test]
-fn cargo_tests_a_crate_whose_dependency_the_operator_has_downloaded() {
-    // One that this project itself depends on, so that it has been downloaded for the build of this test.
+/// A crate with a dependency that this project has too, so that it has been downloaded for the build of this test.
+fn crate_with_cfg_if() -> Ground {
     let lock = include_str!("../../Cargo.lock");
     let start = lock.find("name = \"cfg-if\"\n").unwrap();
     let end = start + lock[start..].find("\n\n").unwrap();
     let package = format!("[[package]]\n{}\n", &lock[start..end]);
-    let ground = project(&[
-        (
-            "Cargo.toml",
-            "[package]\nname = \"one\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ncfg-if = \"1\"\n",
-        ),
-        (
-            "Cargo.lock",
-            &format!(
-                "version = 3\n\n{package}\n[[package]]\nname = \"one\"\nversion = \"0.1.0\"\ndependencies = [\"cfg-if\"]\n"
-            ),
-        ),
+    let own = "[[package]]\nname = \"one\"\nversion = \"0.1.0\"\ndependencies = [\"cfg-if\"]\n";
+    let manifest =
+        "[package]\nname = \"one\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ncfg-if = \"1\"\n";
+    project(&[
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", &format!("version = 3\n\n{package}\n{own}")),
         (
             "src/lib.rs",
             "cfg_if::cfg_if! { if #[cfg(unix)] { #[test]\nfn is_unix() {} } }\n",
         ),
-    ]);
+    ])
+}
+
+const BROKEN_CFG_IF: (&str, &str) = (
+    "src/lib.rs",
+    "cfg_if::cfg_if! { if #[cfg(unix)] { #[test]\nfn is_unix() { panic!() } } }\n",
+);
+
+#[test]
+fn cargo_tests_a_crate_whose_dependency_the_operator_has_downloaded() {
+    let ground = crate_with_cfg_if();
     let policy = policy(&[]);
-    if found(&policy, "cargo") && has("cargo-registry", !policy.snapshots.is_empty()) {
-        let broken = (
-            "src/lib.rs",
-            "cfg_if::cfg_if! { if #[cfg(unix)] { #[test]\nfn is_unix() { panic!() } } }\n",
-        );
-        tested(&ground, &policy, "cargo test", "1 passed", broken);
+    if found(&policy, "cargo") && has("cargo-registry", policy.env.contains_key("CARGO_HOME")) {
+        tested(&ground, &policy, "cargo test", "1 passed", BROKEN_CFG_IF);
         // Nothing of the operator's besides.
         let home = &policy.env["CARGO_HOME"];
         let present =
             "for name in registry bin env config.toml credentials.toml; do test -e $name && echo $name; done; true";
         assert_eq!(ground.prints(&policy, &format!("cd {home}; {present}")), "registry");
     }
+}
+
+#[test]
+fn what_cargo_unpacks_stays_in_the_private_layer() {
+    let ground = crate_with_cfg_if();
+    let theirs = policy(&[]);
+    if !found(&theirs, "cargo") || !has("cargo-registry", theirs.env.contains_key("CARGO_HOME")) {
+        return;
+    }
+    // What the operator has after a download that was never built: the archive and the index, owned by who runs inside.
+    let registry = Path::new(&theirs.env["CARGO_HOME"]).join("registry");
+    let mut copied = 0;
+    for (directory, name) in [("cache", "cfg-if-"), ("index", "config.json"), ("index", "cfg-if")] {
+        for path in files_below(&registry.join(directory)) {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            if file.starts_with(name) {
+                let below = path.strip_prefix(&registry).unwrap().display().to_string();
+                given(&ground, &format!("cargo/registry/{below}"), &fs::read(&path).unwrap());
+                copied += 1;
+            }
+        }
+    }
+    assert!(copied >= 3, "{copied}");
+    let own = policy(&[("CARGO_HOME", ground.path("cargo"))]);
+    assert_eq!(own.snapshots.first(), Some(&ground.path("cargo/registry")));
+    tested(&ground, &own, "cargo test", "1 passed", BROKEN_CFG_IF);
+    assert!(
+        !ground.path("cargo/registry/src").exists(),
+        "the operator's own cache was written to"
+    );
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let (mut files, mut pending) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => pending.push(entry.path()),
+                false => files.push(entry.path()),
+            }
+        }
+    }
+    files
 }
 
 #[test]
