@@ -378,6 +378,18 @@ fn a_difference_is_named_from_the_side_of_the_command() {
         widened.iter().all(|difference| difference.change != Change::Narrowed),
         "{widened:?}"
     );
+    // A variable is neither.
+    let other = Profiles::new(&[("child", &child("[env]\nset = { TZ = \"UTC/x\", MORE = \"1\" }"))]);
+    let changed = strict.diff(&other.load("child").unwrap());
+    let shown: Vec<_> = changed
+        .iter()
+        .map(|one| (one.change, one.from.as_deref(), one.to.as_deref()))
+        .collect();
+    let (more, zone) = (Some("MORE=1"), Some("TZ=UTC/x"));
+    assert_eq!(
+        shown,
+        [(Change::Changed, None, more), (Change::Changed, Some("TZ=UTC"), zone)]
+    );
     // A higher floor takes something away.
     let higher = Profiles::new(&[("child", &child("[require]\nlandlock_abi = 6\nlimits = [\"cpu\"]"))])
         .load("child")
@@ -646,7 +658,6 @@ fn wider(parent: &Spec, child: &Spec) -> Vec<&'static str> {
                 .entries
                 .iter()
                 .any(|entry| !ours.entries.iter().any(|ours| ours.value == entry.value)),
-            Side::Plain => false,
         };
         if uncovered {
             wider.push(theirs.key);

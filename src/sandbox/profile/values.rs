@@ -5,6 +5,7 @@ use super::document::Origin;
 use super::inherit::{GROUPED, Grant, Set, Spec, covers};
 use crate::sandbox::report::LimitKind;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 /// One value of a profile, or one entry of a list.
@@ -52,15 +53,13 @@ pub(super) struct Scalar {
     pub(super) rank: i128,
 }
 
-/// What an entry of a list does.
+/// What an entry of a list does. Where a variable is set to something else, nothing is allowed or taken away.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     /// It allows something.
     Grants,
     /// It takes something away.
     Demands,
-    /// Neither.
-    Plain,
 }
 
 /// A list with its entries.
@@ -75,7 +74,13 @@ impl Profile {
     pub fn values(&self) -> Vec<Value> {
         let scalars = scalars(&self.spec).into_iter().map(|scalar| scalar.value);
         let entries = lists(&self.spec).into_iter().flat_map(|list| list.entries);
-        let mut values: Vec<Value> = scalars.chain(entries).collect();
+        let variables = self.spec.env.iter().map(|(name, set)| Value {
+            key: "env.set",
+            value: format!("{name}={}", set.value),
+            why: set.why.clone(),
+            origin: set.origin.clone(),
+        });
+        let mut values: Vec<Value> = scalars.chain(entries).chain(variables).collect();
         let place = |value: &Value| ORDER.iter().position(|prefix| value.key.starts_with(prefix));
         values.sort_by_key(place);
         values
@@ -102,7 +107,6 @@ impl Profile {
             let (gained, lost) = match from.side {
                 Side::Grants => (Change::Widened, Change::Narrowed),
                 Side::Demands => (Change::Narrowed, Change::Widened),
-                Side::Plain => (Change::Changed, Change::Changed),
             };
             all.extend(to.missing_in(&from).map(|entry| Difference {
                 change: gained,
@@ -117,6 +121,14 @@ impl Profile {
                 to: None,
             }));
         }
+        let names: BTreeSet<&String> = self.spec.env.keys().chain(other.spec.env.keys()).collect();
+        let assigned = |spec: &Spec, name: &String| Some(format!("{name}={}", spec.env.get(name)?.value));
+        all.extend(names.into_iter().filter_map(|name| {
+            let (from, to) = (assigned(&self.spec, name), assigned(&other.spec, name));
+            let key = "env.set";
+            let change = Change::Changed;
+            (from != to).then_some(Difference { change, key, from, to })
+        }));
         all.sort();
         all
     }
@@ -205,10 +217,6 @@ pub(super) fn lists(spec: &Spec) -> Vec<List> {
         .protect
         .iter()
         .map(|(path, set)| entry(path.clone(), &set.origin, &set.why));
-    let set = spec
-        .env
-        .iter()
-        .map(|(name, set)| entry(format!("{name}={}", set.value), &set.origin, &set.why));
     let pass = spec
         .pass
         .iter()
@@ -223,7 +231,6 @@ pub(super) fn lists(spec: &Spec) -> Vec<List> {
         list("tree.protect", Side::Demands, protect.collect()),
         list("fs.read", Side::Grants, granted(&spec.read)),
         list("fs.snapshot", Side::Grants, granted(&spec.snapshot)),
-        list("env.set", Side::Plain, set.collect()),
         list("env.pass", Side::Grants, pass.collect()),
         list("open", Side::Grants, open.collect()),
     ]
