@@ -308,7 +308,7 @@ fn document(report: &Report, base: Base, arguments: &Arguments) -> Value {
         "problem": failure.as_ref().map(problem::json),
         "metering": report.metering,
         "limits": report.limits,
-        "enforced": report.enforced,
+        "receipt": report.receipt,
         "stdout": captured(&report.stdout),
         "stderr": captured(&report.stderr),
     })
@@ -398,7 +398,7 @@ mod tests {
             stderr: Captured::default(),
             metering: Metering::default(),
             limits: Vec::new(),
-            enforced: None,
+            receipt: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod output;
 mod plan;
 mod problem;
 mod profile;
+mod receipt;
 mod run;
 mod show;
 mod status;
@@ -45,6 +46,7 @@ enum Command {
     Profile(profile::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
+    Receipt(receipt::Arguments),
 }
 
 /// Does what the arguments of a process say, the name of the program first, and returns its exit code.
@@ -65,6 +67,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Profile(arguments) => profile::profile(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),
+        Command::Receipt(arguments) => receipt::receipt(arguments),
     };
     done.unwrap_or_else(|failure| {
         output::problem(&failure, wants_json);

@@ -2,7 +2,7 @@
 
 use super::error::SandboxError;
 use super::grant;
-use super::helper::host_ids;
+use super::identity::host_ids;
 use super::init::receipt;
 use super::policy::{Command, Policy, ReadGrant, Tree};
 use super::setup::{ALIASES, HOME, Job, Pinned, Setup, TREE, View};
@@ -63,7 +63,7 @@ pub(super) fn compile(
             .map(|(name, target)| (Path::new(ALIASES).join(name), target.clone())),
     );
     let layers = tree.layers.iter().map(|layer| pin(layer)).collect::<Result<_, _>>()?;
-    let (host_uid, host_gid) = host_ids();
+    let (host_uid, host_gid) = host_ids().ok_or(SandboxError::OnlyRoot)?;
     let mut limits = policy.limits.clone();
     limits.wall = command.timeout.map_or(limits.wall, |timeout| timeout.min(limits.wall));
     let view = View {

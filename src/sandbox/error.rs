@@ -49,6 +49,9 @@ pub enum SandboxError {
         /// The profile.
         profile: String,
     },
+    /// The caller is root and there is no other id for a sandbox.
+    #[error("there is no user id for the sandbox but the host's root")]
+    OnlyRoot,
     /// A host path that the profile grants cannot be shown.
     #[error("cannot grant `{path}`: {reason}")]
     Grant {
@@ -132,6 +135,7 @@ impl Problem for SandboxError {
             | SandboxError::Layer { .. }
             | SandboxError::BelowFloor { .. }
             | SandboxError::NotBuilt { .. }
+            | SandboxError::OnlyRoot
             | SandboxError::Grant { .. }
             | SandboxError::Payload { .. }
             | SandboxError::ToolchainMissing { .. } => FailureClass::Host,
@@ -166,6 +170,9 @@ impl Problem for SandboxError {
                 }
                 false => format!("it said: {stderr}"),
             }),
+            SandboxError::OnlyRoot => {
+                Some("start it as an ordinary user, or map more ids into this user namespace".to_owned())
+            }
             SandboxError::Helper { .. } => {
                 Some("check that the factory binary is still where it was started from".to_owned())
             }

@@ -7,7 +7,7 @@
 
 use super::cgroup::{Groups, Parents};
 use super::init::Step;
-use super::setup::{HOST_ID_FOR_ROOT, Job, LayerFailure, ReportLine, View};
+use super::setup::{Job, LayerFailure, ReportLine, View};
 use super::slot::{self, Beginning, Streams, tell};
 use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
@@ -187,14 +187,6 @@ fn refuse(streams: Streams, failure: LayerFailure) {
     let mut report = File::from(streams.report);
     tell(&mut report, &ReportLine::Layer(failure));
     tell(&mut report, &ReportLine::Gone { limit: None });
-}
-
-/// The host's ids behind the one inside: the caller's own, but never root's.
-pub(super) fn host_ids() -> (u32, u32) {
-    match (nix::unistd::geteuid(), nix::unistd::getegid()) {
-        (uid, _) if uid.is_root() => (HOST_ID_FOR_ROOT, HOST_ID_FOR_ROOT),
-        (uid, gid) => (uid.as_raw(), gid.as_raw()),
-    }
 }
 
 /// Takes one message with the descriptors that came along. One without a byte says that the other side is gone.

@@ -4,12 +4,14 @@ use super::cgroup::Parents;
 use super::compile::compile;
 use super::error::SandboxError;
 use super::helper::{LONGEST_REQUEST, Open, SUBCOMMAND};
+use super::identity::host_ids;
 use super::output::Capture;
 use super::policy::{Command, Limits, Policy, Tree};
+use super::receipt::Receipt;
 use super::report::{
     Captured, Enforced, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
-use super::setup::{Ended, HOST_ID_FOR_ROOT, LayerFailure, Peak, ReportLine, Setup, View};
+use super::setup::{Ended, LayerFailure, Peak, ReportLine, Setup, View};
 use super::{limits, slot, sys};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use serde::Serialize;
@@ -90,7 +92,8 @@ impl Sandbox {
     /// The host's user id that has to own the files of a tree, when it is not the caller's own: set when the caller is
     /// root, because a sandbox never maps host root.
     pub fn tree_owner() -> Option<u32> {
-        nix::unistd::geteuid().is_root().then_some(HOST_ID_FOR_ROOT)
+        let (uid, _) = host_ids().filter(|(uid, _)| *uid != nix::unistd::geteuid().as_raw())?;
+        Some(uid)
     }
 
     /// Runs `command` on `tree` under `policy` and waits until its last process is gone.
@@ -125,7 +128,7 @@ impl Sandbox {
         let collected = tokio::time::timeout(limits.wall + GRACE, collecting).await;
         let collected = collected.map_err(|_| SandboxError::HelperGone)?.map_err(channel)?;
         occupied.over = true;
-        collected.into_report(&setup, started.elapsed())
+        collected.into_report(policy, &setup, started.elapsed())
     }
 
     /// Hands a job to an idle slot of its view, or has the helper make one; answers the slot and the near ends of the run's
@@ -393,7 +396,7 @@ impl Told {
 }
 
 impl Collected {
-    fn into_report(self, setup: &Setup, wall: Duration) -> Result<Report, SandboxError> {
+    fn into_report(self, policy: &Policy, setup: &Setup, wall: Duration) -> Result<Report, SandboxError> {
         let Collected {
             stdout,
             stderr,
@@ -417,7 +420,7 @@ impl Collected {
             stderr,
             metering,
             limits,
-            enforced: told.enforced,
+            receipt: told.enforced.map(|enforced| Receipt::new(policy, enforced)),
         })
     }
 }

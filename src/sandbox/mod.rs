@@ -18,6 +18,7 @@ mod error;
 mod expect;
 mod grant;
 mod helper;
+mod identity;
 mod init;
 mod launch;
 mod limits;
@@ -26,6 +27,7 @@ mod output;
 mod plan;
 mod policy;
 mod profile;
+mod receipt;
 mod report;
 mod setup;
 mod slot;
@@ -42,6 +44,7 @@ pub use profile::{
     Change, Difference, Expectation, Finding, Granted, Operator, Origin, Profile, Resolved, Value, Wanted,
     load_profile, profile_names,
 };
+pub use receipt::{Promised, Receipt};
 pub use report::{
     Captured, Enforced, Enforcer, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };

@@ -1,5 +1,6 @@
 //! What was enforced, and what happened.
 
+use super::receipt::Receipt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -273,6 +274,6 @@ pub struct Report {
     pub metering: Metering,
     /// Its limits, and what came of each.
     pub limits: Vec<LimitReport>,
-    /// What was enforced; absent when the sandbox was not finished.
-    pub enforced: Option<Enforced>,
+    /// What was promised and what the kernel confirmed; absent when the sandbox was not finished.
+    pub receipt: Option<Receipt>,
 }

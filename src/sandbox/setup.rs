@@ -12,12 +12,6 @@ use std::path::PathBuf;
 /// The one user and group id inside. Not zero, so that programs do not believe themselves root.
 pub(super) const INSIDE_ID: u32 = 1000;
 
-/// The host's user id behind it when the caller is root: a sandbox never maps host root.
-///
-/// It lies in the range that systemd's table of user ids (UIDS-GIDS, "1879048192…2147483647: unused") leaves to nobody,
-/// so no account and no container shares it.
-pub(super) const HOST_ID_FOR_ROOT: u32 = 1_999_000_001;
-
 /// Where the tree is inside.
 pub(super) const TREE: &str = "/src";
 /// The empty home directory inside.

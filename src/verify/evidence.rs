@@ -1,7 +1,7 @@
 //! The record of one verification: what was run, what was enforced, what came out.
 
 use crate::order::canonical_json;
-use crate::sandbox::{Captured, Enforced, Metering, Outcome, Report};
+use crate::sandbox::{Captured, LimitReport, Metering, Outcome, Receipt, Report};
 use crate::types::{ObjectId, RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +44,10 @@ pub struct CommandRecord {
     pub stdout: OutputRecord,
     /// Its standard error.
     pub stderr: OutputRecord,
-    /// What the kernel confirmed before it was started.
-    pub enforced: Option<Enforced>,
+    /// Its limits, and what came of each.
+    pub limits: Vec<LimitReport>,
+    /// What was promised, and what the kernel confirmed before it was started.
+    pub receipt: Option<Receipt>,
 }
 
 /// One output stream of a command that was run.
@@ -84,7 +86,8 @@ impl CommandRecord {
             metering: report.metering,
             stdout: OutputRecord::of(&report.stdout),
             stderr: OutputRecord::of(&report.stderr),
-            enforced: report.enforced.clone(),
+            limits: report.limits.clone(),
+            receipt: report.receipt.clone(),
         }
     }
 }

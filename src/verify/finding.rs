@@ -155,7 +155,7 @@ mod tests {
             stderr: captured(stderr),
             metering: Metering::default(),
             limits: Vec::new(),
-            enforced: None,
+            receipt: None,
         }
     }
 

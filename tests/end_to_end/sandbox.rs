@@ -55,7 +55,9 @@ fn the_receipt_says_what_the_kernel_confirmed() {
         &policy(),
         "cat /proc/self/status; readlink /proc/self/ns/net; wc -l < /proc/self/mountinfo",
     );
-    let enforced = report.enforced.unwrap();
+    let receipt = report.receipt.unwrap();
+    assert_eq!(receipt.differences(), Vec::<String>::new());
+    let enforced = receipt.enforced;
     let seen = String::from_utf8(report.stdout.to_bytes()).unwrap();
     assert_eq!(enforced.namespaces.len(), 7);
     for (name, identity) in &enforced.namespaces {
@@ -95,8 +97,8 @@ fn two_commands_share_no_namespace() {
         .await
     });
     let (first, second) = (
-        reports.0.unwrap().enforced.unwrap(),
-        reports.1.unwrap().enforced.unwrap(),
+        reports.0.unwrap().receipt.unwrap().enforced,
+        reports.1.unwrap().receipt.unwrap().enforced,
     );
     for (name, identity) in &first.namespaces {
         assert_ne!(Some(identity), second.namespaces.get(name), "{name}");

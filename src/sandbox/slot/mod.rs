@@ -411,7 +411,11 @@ pub(super) fn map_ids(pid: i32, uid: u32, gid: u32, root: Option<u32>) -> Result
     let write = |file: &str, content: String| {
         std::fs::write(format!("/proc/{pid}/{file}"), content).step(format!("write the sandbox's {file}"))
     };
-    let root = root.map(|root| format!("{root} 0 1\n")).unwrap_or_default();
+    // Not twice, where root is the only id that there is.
+    let root = root
+        .filter(|root| *root != uid)
+        .map(|root| format!("{root} 0 1\n"))
+        .unwrap_or_default();
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{root}{INSIDE_ID} {uid} 1"))?;
     write("gid_map", format!("{root}{INSIDE_ID} {gid} 1"))
