@@ -30,4 +30,6 @@ pub mod run;
 
 pub mod config;
 
+pub mod doctor;
+
 pub mod cli;

@@ -4,7 +4,7 @@ use super::{exit, output, problem, words};
 use crate::config::Environment;
 use crate::run::{Failure, Situation, TREES, interrupted, refuse_place, sandbox_failure, workspace_failure};
 use crate::sandbox::{
-    Captured, Command, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, plan,
+    Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, plan,
 };
 use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     /// The profile under which the command runs.
     #[arg(long, value_name = "NAME", default_value = "verify")]
     profile: String,
+    /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated.
+    #[arg(long, value_name = "LAYER")]
+    waive: Vec<Layer>,
     /// A shorter wall-clock limit than the profile's, such as 30s or 10m.
     #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
     timeout: Option<Duration>,
@@ -67,7 +70,7 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
 }
 
 fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let policy = super::run::policy(&arguments.profile, environment, None)?;
+    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
     let (base, tree) = tree(arguments, environment)?;
     let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| refused(&error))?;
     if arguments.json {
@@ -96,7 +99,10 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(
     let mut signals = super::run::Signals::listen()?;
     // The helper comes up while the tree is looked for.
     let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
-    let policy = super::run::policy(&arguments.profile, environment, None)?;
+    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
+    if !policy.waive.is_empty() {
+        output::note(&words::waived(&policy.waive));
+    }
     let (base, tree) = tree(arguments, environment)?;
     if base.dirty == Some(true) && !arguments.json {
         output::note(&base.note());
@@ -303,6 +309,7 @@ fn document(report: &Report, base: Base, arguments: &Arguments) -> Value {
         "commit": base.commit,
         "dirty": base.dirty,
         "profile": arguments.profile,
+        "waived": arguments.waive,
         "outcome": report.outcome,
         "exit_code": code(report, &arguments.profile),
         "problem": failure.as_ref().map(problem::json),

@@ -8,6 +8,7 @@
 //! It decides nothing that a user of the library would miss.
 
 mod check;
+mod doctor;
 mod exec;
 pub mod exit;
 mod output;
@@ -44,6 +45,7 @@ enum Command {
     Exec(exec::Arguments),
     Check(check::Arguments),
     Profile(profile::Arguments),
+    Doctor(doctor::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
     Receipt(receipt::Arguments),
@@ -65,6 +67,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Exec(arguments) => exec::exec(arguments, &environment),
         Command::Check(arguments) => check::check(arguments),
         Command::Profile(arguments) => profile::profile(arguments, &environment),
+        Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),
         Command::Receipt(arguments) => receipt::receipt(arguments),

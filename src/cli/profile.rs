@@ -4,7 +4,7 @@ use super::{output, problem, words};
 use crate::config::Environment;
 use crate::run::{Failure, Situation, sandbox_failure};
 use crate::sandbox::{
-    Act, Answer, Change, Difference, Expectation, Finding, Granted, Operator, PAYLOAD, Policy, Profile, Resolved,
+    Act, Change, Difference, Expectation, Finding, Granted, Operator, PAYLOAD, Policy, Profile, Reply, Resolved,
     Sandbox, Tree, Value, Wanted, profile_names,
 };
 use crate::types::FailureClass;
@@ -72,36 +72,12 @@ enum Command {
 }
 
 pub(super) fn profile(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    with_operator(environment, None, |operator| match &arguments.command {
+    super::run::with_operator(environment, None, |operator| match &arguments.command {
         Command::List { json } => list(operator, *json),
         Command::Show { name, resolved, json } => show(&load(name, operator)?, operator, *resolved, *json),
         Command::Diff { from, to, json } => diff(&load(from, operator)?, &load(to, operator)?, *json),
         Command::Lint { name, json } => lint(name.as_deref(), operator, *json),
         Command::Test { name, json } => test(&load(name, operator)?, operator, environment, *json),
-    })
-}
-
-/// Calls a function with what a profile may ask of this environment. `state_dir` is where runs are recorded, when it is
-/// not the usual place.
-pub(super) fn with_operator<T>(
-    environment: &Environment,
-    state_dir: Option<&Path>,
-    body: impl FnOnce(&Operator<'_>) -> T,
-) -> T {
-    let profiles = environment.profile_dir();
-    let own: Vec<PathBuf> = [
-        environment.state_dir(state_dir).ok(),
-        environment.cache_dir().ok(),
-        profiles.clone(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    body(&Operator {
-        profiles: profiles.as_deref(),
-        own: &own,
-        search_path: environment.search_path(),
-        variable: &|name| environment.variable(name),
     })
 }
 
@@ -360,7 +336,7 @@ fn lint(name: Option<&str>, operator: &Operator<'_>, as_json: bool) -> Result<u8
 struct Tried<'a> {
     expectation: &'a Expectation,
     act: Act,
-    answer: Answer,
+    answer: Reply,
 }
 
 impl Tried<'_> {
@@ -438,7 +414,7 @@ fn ended(failure: Option<Failure>, as_json: bool) -> u8 {
 }
 
 fn result(tried: &Tried<'_>, profile: &Profile) -> String {
-    let Answer {
+    let Reply {
         errno, layer, doubt, ..
     } = &tried.answer;
     let answer = match (errno, layer) {

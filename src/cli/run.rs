@@ -8,7 +8,7 @@ use crate::run::{
     BranchWish, Cancel, Event, Failure, Places, Rules, Setup, Situation, Summary, VerdictName, run as run_order,
     sandbox_failure,
 };
-use crate::sandbox::{Policy, load_profile};
+use crate::sandbox::{Layer, Operator, Policy, load_profile};
 use crate::types::FailureClass;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,10 @@ pub(super) struct Arguments {
     /// The profile under which commands run.
     #[arg(long, value_name = "NAME", default_value = "verify")]
     profile: String,
+    /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated; it
+    /// is recorded with the run and in the commit.
+    #[arg(long, value_name = "LAYER", conflicts_with = "isolated")]
+    waive: Vec<Layer>,
     /// The branch to promote to [default: factory/PLAN or factory/ORDER].
     #[arg(long, value_name = "NAME")]
     branch: Option<String>,
@@ -132,7 +136,7 @@ fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Fail
             mode,
         },
         base: arguments.base.clone(),
-        policy: policy(&arguments.profile, environment, Some(&state_dir))?,
+        policy: policy(&arguments.profile, &arguments.waive, environment, Some(&state_dir))?,
         model: environment.model(arguments.model.clone()),
         rules: Rules {
             max_attempts: arguments.max_attempts,
@@ -183,10 +187,49 @@ fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider
     })
 }
 
-/// The policy of a named profile, the operator's own or a built-in one. `state_dir` is where this run is recorded.
-pub(super) fn policy(name: &str, environment: &Environment, state_dir: Option<&Path>) -> Result<Policy, Failure> {
-    super::profile::with_operator(environment, state_dir, |operator| {
-        load_profile(name, operator).map_err(|error| sandbox_failure(&error))
+/// The policy of a named profile, the operator's own or a built-in one, less what is waived. `state_dir` is where this run
+/// is recorded.
+pub(super) fn policy(
+    name: &str,
+    waive: &[Layer],
+    environment: &Environment,
+    state_dir: Option<&Path>,
+) -> Result<Policy, Failure> {
+    let policy = with_operator(environment, state_dir, |operator| load_profile(name, operator));
+    let policy = policy.map_err(|error| sandbox_failure(&error))?;
+    let policy = Policy {
+        waive: waive.iter().copied().collect(),
+        ..policy
+    };
+    if !waive.is_empty() {
+        for layer in policy.needless_waivers() {
+            output::note(&format!(
+                "note: the waiver of {layer} was not needed: nothing is refused for it here"
+            ));
+        }
+    }
+    Ok(policy)
+}
+
+/// Hands over what profiles may ask of the operator's side. `state_dir` is where runs are recorded, when it is not the usual
+/// place.
+pub(super) fn with_operator<T>(
+    environment: &Environment,
+    state_dir: Option<&Path>,
+    use_it: impl FnOnce(&Operator<'_>) -> T,
+) -> T {
+    let profiles = environment.profile_dir();
+    let places = [
+        environment.state_dir(state_dir).ok(),
+        environment.cache_dir().ok(),
+        profiles.clone(),
+    ];
+    let own: Vec<PathBuf> = places.into_iter().flatten().collect();
+    use_it(&Operator {
+        profiles: profiles.as_deref(),
+        own: &own,
+        search_path: environment.search_path(),
+        variable: &|name| environment.variable(name),
     })
 }
 
@@ -347,10 +390,11 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
             dirty,
             branch,
             profile,
+            waived,
             provider,
             ..
         } => {
-            let opened = format!(
+            let mut opened = format!(
                 "run {run}: {} ({})\n  base {}, branch {}, profile {}, provider {}",
                 words::line(order_id),
                 words::line(title),
@@ -359,13 +403,16 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
                 words::line(profile),
                 words::line(provider)
             );
-            match dirty {
-                false => opened,
-                true => format!(
-                    "{opened}\nnote: uncommitted changes are not part of this run; it starts from commit {}",
-                    base.short()
-                ),
+            if !waived.is_empty() {
+                opened.push_str(&format!("\n{}", words::waived(waived)));
             }
+            if *dirty {
+                opened.push_str(&format!(
+                    "\nnote: uncommitted changes are not part of this run; it starts from commit {}",
+                    base.short()
+                ));
+            }
+            opened
         }
         Event::Requested { attempt, .. } => format!("attempt {attempt} of {max_attempts}: asking the model"),
         Event::Delayed {

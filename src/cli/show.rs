@@ -49,6 +49,9 @@ fn page(overview: &Overview) -> String {
     };
     let mut page = words::summary(summary);
     page.push_str(&format!("  opened    {}\n", words::time(summary.started_ms)));
+    if !overview.opened.waived.is_empty() {
+        page.push_str(&format!("  {}\n", words::waived(&overview.opened.waived)));
+    }
     for attempt in &summary.attempts {
         page.push('\n');
         page.push_str(&words::attempt(attempt));

@@ -1,7 +1,9 @@
 //! Words and forms that several subcommands share.
 
 use crate::run::{AttemptSummary, Summary};
+use crate::sandbox::Layer;
 use crate::types::{escape_control, format_duration, parse_duration};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Reads a duration that lets anything happen at all.
@@ -52,6 +54,12 @@ pub(super) fn command(argv: &[String]) -> String {
 /// A text from outside on one line.
 pub(super) fn line(text: &str) -> String {
     escape_control(text).replace('\n', " ")
+}
+
+/// What the operator does without, as a line.
+pub(super) fn waived(layers: &BTreeSet<Layer>) -> String {
+    let names: Vec<_> = layers.iter().map(|layer| layer.as_str()).collect();
+    format!("note: waived, the profile's floor is lowered by {}", names.join(", "))
 }
 
 /// One attempt and its commands, as lines.

@@ -23,8 +23,8 @@ pub struct Trailers {
     pub evidence: Sha256,
     /// The sandbox profile.
     pub profile: String,
-    /// What the operator did without, in words.
-    pub waivers: Vec<String>,
+    /// The layers of the sandbox that the operator did without, by name.
+    pub waived: Vec<String>,
 }
 
 /// The whole message. Whatever the title and the values contain, there is one subject line and one block of trailers.
@@ -36,7 +36,7 @@ pub(super) fn render(title: &str, trailers: &Trailers) -> String {
         verdict,
         evidence,
         profile,
-        waivers,
+        waived,
     } = trailers;
     let title = line(title, TITLE_MAX);
     let mut message = format!("{}: {title}\n\n", line(order_id, TITLE_MAX));
@@ -49,8 +49,8 @@ pub(super) fn render(title: &str, trailers: &Trailers) -> String {
     add("Factory-Verdict", verdict);
     add("Factory-Profile", profile);
     add("Factory-Evidence", &evidence.to_string());
-    for waiver in waivers {
-        add("Factory-Waiver", waiver);
+    for layer in waived {
+        add("Factory-Waived", layer);
     }
     message
 }
@@ -79,7 +79,7 @@ mod tests {
             verdict: "VERIFIED".to_owned(),
             evidence: Sha256::EMPTY,
             profile: String::new(),
-            waivers: vec!["cgroups\n\nFactory-Verdict: FAIL\u{1b}[2J".to_owned()],
+            waived: vec!["cgroups\n\nFactory-Verdict: FAIL\u{1b}[2J".to_owned()],
         };
         let message = render("add\n\nFactory-Evidence: none\r\n\0\u{2028}x", &trailers);
         insta::assert_snapshot!(message, @r"
@@ -90,7 +90,7 @@ mod tests {
         Factory-Verdict: VERIFIED
         Factory-Profile: -
         Factory-Evidence: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-        Factory-Waiver: cgroups Factory-Verdict: FAIL [2J
+        Factory-Waived: cgroups Factory-Verdict: FAIL [2J
         ");
     }
 

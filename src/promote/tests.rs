@@ -93,7 +93,7 @@ fn trailers() -> Trailers {
         verdict: "VERIFIED".to_owned(),
         evidence: Sha256::EMPTY,
         profile: "verify".to_owned(),
-        waivers: vec!["cgroups".to_owned()],
+        waived: vec!["cgroups".to_owned()],
     }
 }
 
@@ -284,7 +284,7 @@ fn a_promoted_commit_is_one_that_git_would_have_made() {
     Factory-Verdict: VERIFIED
     Factory-Profile: verify
     Factory-Evidence: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-    Factory-Waiver: cgroups
+    Factory-Waived: cgroups
     ");
 }
 

@@ -2,8 +2,10 @@
 
 use super::failure::{Failure, Stage};
 use super::summary::{CommandSummary, Summary, VerdictName};
+use crate::sandbox::Layer;
 use crate::types::{FailureClass, ObjectId, RunId, Sha256};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a run tells while it is under way. Each run ends with exactly one [`Event::Completed`].
@@ -27,6 +29,8 @@ pub enum Event<'a> {
         branch: &'a str,
         /// The profile under which commands run.
         profile: &'a str,
+        /// Layers of the profile's floor that the operator does without.
+        waived: &'a BTreeSet<Layer>,
         /// The provider that is asked.
         provider: &'a str,
         /// The model that is asked.

@@ -2,9 +2,10 @@
 
 use super::summary::Summary;
 use crate::journal::{JournalError, Recorded};
+use crate::sandbox::Layer;
 use crate::types::{FailureClass, ObjectId, Problem, RunId, Sha256};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The body of the entry `run.opened`.
@@ -24,6 +25,9 @@ pub struct Opened {
     pub repository: PathBuf,
     /// The profile under which commands run.
     pub profile: String,
+    /// Layers of the profile's floor that the operator did without.
+    #[serde(default)]
+    pub waived: BTreeSet<Layer>,
     /// The provider that is asked.
     pub provider: String,
     /// The model that is asked.
@@ -160,6 +164,7 @@ mod tests {
             branch: "factory/WO-01".to_owned(),
             repository: "/repository".into(),
             profile: "verify".to_owned(),
+            waived: BTreeSet::new(),
             provider: "replay".to_owned(),
             model: "recorded".to_owned(),
             max_attempts: 5,

@@ -62,13 +62,19 @@ impl Parents {
         self.unified.as_deref().into_iter().chain(legacy)
     }
 
+    /// The directory in which a group with the controller can be made, and of which version it is.
+    pub(super) fn place(&self, controller: &str) -> Option<(Enforcer, &Path)> {
+        let legacy = || self.legacy.iter().find(|(name, _)| *name == controller);
+        match &self.unified {
+            Some(directory) => Some((Enforcer::CgroupV2, directory)),
+            None => legacy().map(|(_, directory)| (Enforcer::CgroupV1, directory.as_path())),
+        }
+    }
+
     /// Who will keep which limit.
     pub(super) fn keepers(&self) -> Keepers {
-        let keeper = |controller: &str, otherwise: Enforcer| match &self.unified {
-            Some(_) => Enforcer::CgroupV2,
-            None if self.legacy.iter().any(|(name, _)| *name == controller) => Enforcer::CgroupV1,
-            None => otherwise,
-        };
+        let keeper =
+            |controller: &str, otherwise: Enforcer| self.place(controller).map_or(otherwise, |(enforcer, _)| enforcer);
         Keepers {
             memory: keeper("memory", Enforcer::Sampler),
             pids: keeper("pids", Enforcer::Rlimit),

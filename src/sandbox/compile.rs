@@ -25,10 +25,11 @@ pub(super) fn compile(
             profile: policy.profile.clone(),
         });
     }
-    if landlock_abi < policy.require.landlock_abi {
+    let floor = policy.floor();
+    if landlock_abi < floor.landlock_abi {
         return Err(SandboxError::BelowFloor {
             profile: policy.profile.clone(),
-            wanted: format!("Landlock ABI {}", policy.require.landlock_abi),
+            wanted: format!("Landlock ABI {}", floor.landlock_abi),
             found: format!("ABI {landlock_abi}"),
         });
     }

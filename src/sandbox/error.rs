@@ -152,8 +152,9 @@ impl Problem for SandboxError {
             SandboxError::ProfileInvalid { remedy, .. } => remedy.clone(),
             SandboxError::Layer { step, errno } => Some(layer_remedy(step, *errno)),
             SandboxError::BelowFloor { profile, .. } => Some(format!(
-                "run on a newer kernel, or name a profile whose [require] this kernel reaches; `factory profile show \
-                 {profile}` names the line that demands it"
+                "run on a newer kernel, name a profile whose [require] this kernel reaches, or do without the layer by \
+                 --waive; `factory doctor` says what this host has, and `factory profile show {profile}` which line \
+                 demands it"
             )),
             SandboxError::NotBuilt { .. } => {
                 Some("use `verify` or `strict` on a host where user namespaces can be made".to_owned())
@@ -200,6 +201,10 @@ fn layer_remedy(step: &str, errno: Errno) -> String {
         ("write the sandbox's uid_map", _) | ("make the mounts private", _) | ("mount an empty root", _) => {
             "user namespaces exist but carry no rights: where AppArmor restricts them (Ubuntu 23.10 and newer), give this \
              binary a profile with the rule `userns,`"
+        }
+        ("hand over an output stream" | "write the sandbox's gid_map", Errno::EINVAL | Errno::EPERM) => {
+            "this process is in a user namespace that lacks an id which is needed, such as the one that sandboxes use for \
+             root; run as an ordinary user whose ids are mapped, or outside"
         }
         ("mount a private /proc", _) => {
             "parts of the host's /proc are masked, as in a container: run it with an unmasked /proc, or outside"

@@ -14,6 +14,7 @@ use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::unistd::AccessFlags;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -186,9 +187,8 @@ struct Said {
 }
 
 /// Does one act, says what came of it, and never returns.
-pub(super) fn perform() -> ! {
-    let act = std::env::args().nth(2);
-    let act: Option<Act> = act.and_then(|text| serde_json::from_str(&text).ok());
+pub(super) fn perform(word: Option<OsString>) -> ! {
+    let act: Option<Act> = word.and_then(|word| serde_json::from_slice(word.as_encoded_bytes()).ok());
     let Some(act) = act else { super::sys::exit_now(64) };
     let errno = act.perform().err().map_or(0, |error| match error.kind() {
         io::ErrorKind::TimedOut => libc::ETIMEDOUT,
@@ -227,7 +227,7 @@ fn modes_refuse(act: &Act) -> bool {
 
 /// What became of an act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Answer {
+pub struct Reply {
     /// Whether it was done.
     pub done: bool,
     /// The error's name, when it was refused.
@@ -243,13 +243,13 @@ impl Sandbox {
     ///
     /// # Errors
     /// As for [`Sandbox::run`]; `Host` when the payload cannot be started inside.
-    pub async fn try_act(&self, policy: &Policy, tree: &Tree, act: &Act) -> Result<Answer, SandboxError> {
+    pub async fn try_act(&self, policy: &Policy, tree: &Tree, act: &Act) -> Result<Reply, SandboxError> {
         let words = serde_json::to_string(act).map_err(|error| SandboxError::Channel { source: error.into() })?;
         let command = Command::new([format!("./{PAYLOAD}"), SUBCOMMAND.to_owned(), words]);
         let report = self.run(policy, tree, &command, None).await?;
         let said: Said = said(&report)?;
         let errno = (said.errno != 0).then(|| Errno::from_raw(said.errno));
-        Ok(Answer {
+        Ok(Reply {
             done: errno.is_none(),
             errno: errno.map(|errno| format!("{errno:?}")),
             layer: errno.map(|errno| layer(act, errno, said.modes, policy.network)),

@@ -155,9 +155,7 @@ impl Helper {
                 })
             }
             Forked::Parent(process) => {
-                // A slot of root keeps the id with which it can reach root's directories; its runs never have it.
-                let root = nix::unistd::geteuid().is_root().then_some(0);
-                match slot::map_ids(process.pid, view.host_uid, view.host_gid, root) {
+                match slot::map_ids(process.pid, &slot::id_maps(view.host_uid, view.host_gid)) {
                     Ok(()) => drop(nix::unistd::write(&life, b"1")),
                     Err(failure) => {
                         // Nothing runs in it yet: it waits for the byte.

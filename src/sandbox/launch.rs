@@ -12,7 +12,7 @@ use super::report::{
     Captured, Enforced, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
 use super::setup::{Ended, LayerFailure, Peak, ReportLine, Setup, View};
-use super::{limits, slot, sys};
+use super::{limits, probe, slot};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use serde::Serialize;
 use std::io::IoSlice;
@@ -71,20 +71,20 @@ impl Sandbox {
             source,
         };
         let (ours, theirs) = pair().map_err(failed)?;
-        let helper = std::process::Command::new(program)
+        let mut command = std::process::Command::new(program);
+        command
             .arg(SUBCOMMAND)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
+            .stderr(Stdio::null());
+        let helper = probe::spawn(&mut command).map_err(failed)?;
         Ok(Sandbox {
             socket: Some(ours),
             helper: Mutex::new(helper),
             idle: Mutex::new(Vec::new()),
-            landlock_abi: sys::landlock_abi(),
+            landlock_abi: probe::landlock().abi,
             keepers: OnceLock::new(),
         })
     }
@@ -113,9 +113,10 @@ impl Sandbox {
     ) -> Result<Report, SandboxError> {
         let started = Instant::now();
         let setup = compile(policy, tree, command, self.landlock_abi)?;
-        if !policy.require.limits.is_empty() {
+        let floor = policy.floor();
+        if !floor.limits.is_empty() {
             let keepers = self.keepers.get_or_init(limit_keepers);
-            limits::check_floor(&policy.profile, &policy.require, keepers)?;
+            limits::check_floor(&policy.profile, &floor, keepers)?;
         }
         let (slot, channels) = self.send(&setup)?;
         let mut occupied = Occupied {

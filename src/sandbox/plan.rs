@@ -9,9 +9,9 @@ use super::init::mounts::DEVICES;
 use super::init::{landlock as rules, seccomp};
 use super::launch::limit_keepers;
 use super::policy::{Command, Network, Policy, Tree};
+use super::probe;
 use super::report::{Enforcer, LimitKind};
 use super::setup::{ALIASES, HOME, Job, Setup, TREE, View};
-use super::sys;
 use crate::types::format_duration;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub struct Plan {
     /// Symbolic links of the view: where, and the text.
     pub links: Vec<(PathBuf, PathBuf)>,
     /// Rules of Landlock; absent when it would not be in force.
-    pub landlock: Option<Landlock>,
+    pub landlock: Option<LandlockPlan>,
     /// What the system call filter answers.
     pub seccomp: seccomp::Summary,
     /// What can be reached by network.
@@ -57,7 +57,7 @@ pub struct Mount {
 
 /// Rules of Landlock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Landlock {
+pub struct LandlockPlan {
     /// The version that would be enforced in full.
     pub abi: u32,
     /// Rights by path; what no rule names is refused.
@@ -93,7 +93,7 @@ pub struct PlannedLimit {
 /// # Errors
 /// As for [`Sandbox::run`](super::Sandbox::run), as far as they can be known without running it.
 pub fn plan(policy: &Policy, tree: &Tree, command: &Command) -> Result<Plan, SandboxError> {
-    let setup = compile(policy, tree, command, sys::landlock_abi())?;
+    let setup = compile(policy, tree, command, probe::landlock().abi)?;
     let Setup { view, job } = &setup;
     let names = job.env.iter().filter_map(|pair| pair.split_once('='));
     Ok(Plan {
@@ -149,7 +149,7 @@ fn mounts(view: &View, job: &Job) -> Vec<Mount> {
     mounts
 }
 
-fn landlock(view: &View, job: &Job) -> Option<Landlock> {
+fn landlock(view: &View, job: &Job) -> Option<LandlockPlan> {
     let rule = |path: &Path, rights| Rule {
         path: path.to_owned(),
         rights,
@@ -173,7 +173,7 @@ fn landlock(view: &View, job: &Job) -> Option<Landlock> {
         0..6 => "not ruled: the namespaces bound it",
         _ => "the sandbox itself",
     };
-    (view.landlock_abi > 0).then(|| Landlock {
+    (view.landlock_abi > 0).then(|| LandlockPlan {
         abi: view.landlock_abi.min(rules::HIGHEST),
         rules: binds.chain(own).chain(writable).chain(devices).collect(),
         tcp,

@@ -1,6 +1,7 @@
 //! What must hold while a command runs. Pure data: nothing here looks at the host.
 
 use super::report::LimitKind;
+use super::waiver::Layer;
 use crate::types::{Bytes, RepoPath};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +14,10 @@ use std::time::Duration;
 pub struct Policy {
     /// The name of the profile that it was made from.
     pub profile: String,
-    /// The floor below which a run is refused.
+    /// What the profile requires; [`Policy::floor`] is what remains of it after the operator's waivers.
     pub require: Require,
+    /// Layers of the floor that the operator does without for this run.
+    pub waive: BTreeSet<Layer>,
     /// Host paths that the command may read and execute, at the same place inside.
     pub read: Vec<ReadGrant>,
     /// Names put on `PATH` inside that lead to a granted program, as `python` to `python3`.

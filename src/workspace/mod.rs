@@ -27,5 +27,5 @@ pub use error::WorkspaceError;
 pub use export::TreeCache;
 pub(crate) use objects::BranchSwap;
 pub use remove::remove_tree;
-pub use repository::{Head, Repository};
+pub use repository::{Head, Repository, libgit2_version};
 pub use snapshot::Snapshot;

@@ -372,6 +372,12 @@ pub(super) fn read(what: impl Into<String>, source: git2::Error) -> WorkspaceErr
     }
 }
 
+/// The version of the git library that is built in.
+pub fn libgit2_version() -> String {
+    let (major, minor, patch) = git2::Version::get().libgit2_version();
+    format!("{major}.{minor}.{patch}")
+}
+
 pub(super) fn branch_text(branch: &str) -> String {
     format!("branch `{}`", escape_control(branch))
 }

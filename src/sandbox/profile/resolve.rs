@@ -58,6 +58,7 @@ impl Profile {
                     seccomp: spec.seccomp.value,
                     limits: spec.grouped.keys().copied().collect(),
                 },
+                waive: Default::default(),
                 read: Vec::new(),
                 aliases: Default::default(),
                 path: Vec::new(),

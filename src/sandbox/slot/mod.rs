@@ -44,7 +44,7 @@ pub(super) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS;
 
 /// What a run is cloned into, besides a network namespace where it may have a loopback.
-const RUN_NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+pub(super) const RUN_NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWIPC
@@ -310,7 +310,7 @@ impl Slot {
                 })
             }
             Forked::Parent(process) => {
-                let admitted = map_ids(process.pid, INSIDE_ID, INSIDE_ID, None)
+                let admitted = map_ids(process.pid, &[(); 2].map(|()| format!("{INSIDE_ID} {INSIDE_ID} 1")))
                     .and_then(|()| self.groups.attach(process.pid))
                     .and_then(|()| nix::unistd::write(&map, b"1").step("let the run begin"));
                 if let Err(failure) = admitted {
@@ -405,20 +405,25 @@ impl Running {
     }
 }
 
-/// Maps one id inside to one outside, and the caller's root besides where it is asked for.
-/// Source: user_namespaces(7), "User and group ID mappings".
-pub(super) fn map_ids(pid: i32, uid: u32, gid: u32, root: Option<u32>) -> Result<(), LayerFailure> {
-    let write = |file: &str, content: String| {
+/// The maps of user and group ids for a slot: one id for its runs, and that of root besides when the caller is root. With
+/// it a slot reaches root's directories; its runs never have it. Source: user_namespaces(7), "User and group ID mappings".
+pub(super) fn id_maps(uid: u32, gid: u32) -> [String; 2] {
+    let is_root = nix::unistd::geteuid().is_root();
+    [uid, gid].map(|id| {
+        // Not twice, where root is the only id that there is.
+        let root = if is_root && id != 0 { "0 0 1\n" } else { "" };
+        format!("{root}{INSIDE_ID} {id} 1")
+    })
+}
+
+/// Maps the ids of a process that was cloned into a user namespace.
+pub(super) fn map_ids(pid: i32, [uid_map, gid_map]: &[String; 2]) -> Result<(), LayerFailure> {
+    let write = |file: &str, content: &str| {
         std::fs::write(format!("/proc/{pid}/{file}"), content).step(format!("write the sandbox's {file}"))
     };
-    // Not twice, where root is the only id that there is.
-    let root = root
-        .filter(|root| *root != uid)
-        .map(|root| format!("{root} 0 1\n"))
-        .unwrap_or_default();
-    write("setgroups", "deny".to_owned())?;
-    write("uid_map", format!("{root}{INSIDE_ID} {uid} 1"))?;
-    write("gid_map", format!("{root}{INSIDE_ID} {gid} 1"))
+    write("setgroups", "deny")?;
+    write("uid_map", uid_map)?;
+    write("gid_map", gid_map)
 }
 
 pub(super) fn tell(to: &mut File, line: &ReportLine) {

@@ -7,6 +7,8 @@
     reason = "the system calls below have no safe wrapper in nix, rustix or caps"
 )]
 
+pub(super) mod probe;
+
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -192,22 +194,6 @@ fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<(), Errno> {
     let none: libc::c_ulong = 0;
     // SAFETY: the options used above take one integer and read no memory.
     Errno::result(unsafe { libc::prctl(option, argument, none, none, none) }).map(drop)
-}
-
-/// The Landlock ABI of this kernel; zero when it has none or has it switched off at boot.
-/// Source: landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`.
-pub(super) fn landlock_abi() -> u32 {
-    const VERSION: libc::c_uint = 1;
-    // SAFETY: with the version flag the kernel wants a null pointer and size zero, and makes no descriptor.
-    let rc = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            std::ptr::null::<u8>(),
-            0usize,
-            VERSION,
-        )
-    };
-    u32::try_from(rc).unwrap_or(0)
 }
 
 /// Brings the loopback interface of the current network namespace up. Source: netdevice(7), `SIOCSIFFLAGS`.
