@@ -4,6 +4,7 @@ use crate::support::{program, project};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -162,6 +163,22 @@ fn every_value_is_shown_with_the_profile_and_line_that_says_so() {
 }
 
 #[test]
+fn what_is_printed_about_the_built_in_profiles() {
+    let home = Home::new();
+    insta::assert_snapshot!("profile_list", home.call(&["profile", "list"]).stdout);
+    insta::assert_snapshot!("profile_show", home.call(&["profile", "show", "strict"]).stdout);
+    insta::assert_snapshot!(
+        "profile_diff",
+        home.call(&["profile", "diff", "verify", "review"]).stdout
+    );
+    insta::assert_snapshot!("profile_help", home.call(&["profile", "--help"]).stdout);
+    for subcommand in ["list", "show", "diff", "lint", "test"] {
+        let help = home.call(&["profile", subcommand, "--help"]);
+        assert!(help.code == Some(0) && help.stdout.contains("--json"), "{help:?}");
+    }
+}
+
+#[test]
 fn what_is_passed_is_named_and_not_shown() {
     let home = Home::new();
     home.child(
@@ -227,13 +244,16 @@ fn a_difference_is_told_as_widened_and_narrowed() {
 #[test]
 fn a_linter_finding_has_its_line_and_makes_the_exit_code() {
     let home = Home::new();
-    home.child("mine", "build", "[fs]\nread = [\"@system\",\n  \"/var/tmp\"]");
+    let shared = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let path = shared.path().display();
+    home.child("mine", "build", &format!("[fs]\nread = [\"@system\",\n  \"{path}\"]"));
     let linted = home.call(&["profile", "lint", "mine"]);
     assert_eq!(linted.code, Some(78), "{linted:?}");
     assert!(
-        linted
-            .stdout
-            .contains("mine:6: `fs.read` grants `/var/tmp` without saying why [no-reason]"),
+        linted.stdout.contains(&format!(
+            "mine:6: `fs.read` grants `{path}` without saying why [no-reason]"
+        )),
         "{linted:?}"
     );
     assert!(
@@ -245,6 +265,12 @@ fn a_linter_finding_has_its_line_and_makes_the_exit_code() {
     assert_eq!(
         (findings.code, &document["findings"], &document["problem"]["exit_code"]),
         (Some(78), &2.into(), &78.into())
+    );
+    home.child("wrong", "build", "[fs]\nread = [\"/\"]");
+    let wrong = home.call(&["profile", "lint", "wrong"]);
+    assert!(
+        wrong.code == Some(78) && wrong.stderr.contains("line 5: `/` is never shown"),
+        "{wrong:?}"
     );
     let clean = home.call(&["profile", "lint", "strict"]);
     assert_eq!(

@@ -38,8 +38,12 @@ impl Profile {
     /// Everything to think about, in the order of the format.
     ///
     /// # Errors
-    /// `Policy` when a parent cannot be read.
+    /// `Policy` when a parent cannot be read, or it grants what may not be shown on this host.
     pub fn lint(&self, operator: &Operator<'_>) -> Result<Vec<Finding>, SandboxError> {
+        // Whether its toolchains are here says nothing about the profile.
+        if let Err(error @ SandboxError::ProfileInvalid { .. }) = self.resolve(operator) {
+            return Err(error);
+        }
         let parents = self.extends().iter().map(|name| match *name == self.spec.name {
             true => super::built_in(name).map_or_else(|| super::find(name, operator), Ok),
             false => super::find(name, operator),

@@ -4,6 +4,7 @@ use super::*;
 use crate::sandbox::policy::{Network, TreeSource};
 use crate::sandbox::report::LimitKind;
 use crate::types::{Bytes, Problem as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 const NOBODY: Operator<'static> = Operator {
@@ -486,11 +487,16 @@ fn an_optional_grant_may_be_absent() {
 
 #[test]
 fn what_is_read_without_a_reason_is_asked_about() {
+    let shared = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let text = built_in_text("strict")
         .replace("extends = [\"verify\"]", "extends = [\"build\"]")
         .replace("\"strict\"", "\"mine\"");
     let text = text
-        .replace("read = [", "read = [\"/usr/share\", \"/var/tmp\", ")
+        .replace(
+            "read = [",
+            &format!("read = [\"/usr/share\", \"{}\", ", shared.path().display()),
+        )
         .replace("pass = []", "pass = [\"API_TOKEN\"]");
     let profiles = Profiles::new(&[("mine", &text)]);
     let findings = profiles.load("mine").unwrap().lint(&profiles.operator()).unwrap();
