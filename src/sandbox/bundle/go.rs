@@ -33,7 +33,9 @@ pub(super) fn cache(operator: &Operator<'_>) -> Option<Bundle> {
             std::env::split_paths(&paths).next()?.join("pkg/mod")
         }
     };
-    (modules.is_absolute() && modules.is_dir()).then(|| Bundle {
+    // Where a link leads, because a layer lies on a directory and not on a name for it.
+    let modules = fs::canonicalize(Some(modules).filter(|modules| modules.is_absolute())?).ok()?;
+    modules.is_dir().then(|| Bundle {
         env: variables([("GOMODCACHE", &modules.to_string_lossy())]),
         snapshots: vec![modules],
         ..Bundle::default()

@@ -30,11 +30,12 @@ pub(super) fn toolchain(operator: &Operator<'_>) -> Option<Bundle> {
 /// only these are shown, and neither `credentials.toml` nor `config.toml`, which may hold tokens. Source: The Cargo Book,
 /// "Cargo Home".
 pub(super) fn cache(operator: &Operator<'_>) -> Option<Bundle> {
-    let home = directory("CARGO_HOME", ".cargo", operator)?;
+    // Where a link leads, because a layer lies on a directory and not on a name for it.
+    let home = fs::canonicalize(directory("CARGO_HOME", ".cargo", operator)?).ok()?;
     let snapshots: Vec<PathBuf> = ["registry", "git"]
         .map(|name| home.join(name))
         .into_iter()
-        .filter(|directory| directory.is_dir())
+        .filter(|directory| directory.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()))
         .collect();
     (!snapshots.is_empty()).then(|| Bundle {
         snapshots,
@@ -136,15 +137,19 @@ mod tests {
     #[test]
     fn the_cache_shows_downloads_and_no_credentials() {
         let home = tempfile::tempdir().unwrap();
-        rustup(home.path());
-        fs::create_dir(home.path().join(".cargo/registry")).unwrap();
-        let variable = |name: &str| (name == "HOME").then(|| home.path().display().to_string());
-        let bundle = cache(&operator("/usr/bin", &variable)).unwrap();
-        assert_eq!(bundle.snapshots, [home.path().join(".cargo/registry")]);
-        assert_eq!(
-            bundle.env["CARGO_HOME"],
-            home.path().join(".cargo").display().to_string()
-        );
-        assert!(bundle.read.is_empty());
+        let home = fs::canonicalize(home.path()).unwrap();
+        rustup(&home);
+        fs::create_dir(home.join(".cargo/registry")).unwrap();
+        // Another disk behind it: a layer can lie on the directory only, which is then known by its own path.
+        let elsewhere = home.join("elsewhere");
+        std::os::unix::fs::symlink(home.join(".cargo"), &elsewhere).unwrap();
+        std::os::unix::fs::symlink("registry", home.join(".cargo/git")).unwrap();
+        for cargo in [home.join(".cargo"), elsewhere] {
+            let variable = |name: &str| (name == "CARGO_HOME").then(|| cargo.display().to_string());
+            let bundle = cache(&operator("/usr/bin", &variable)).unwrap();
+            assert_eq!(bundle.snapshots, [home.join(".cargo/registry")]);
+            assert_eq!(Path::new(&bundle.env["CARGO_HOME"]), home.join(".cargo"));
+            assert!(bundle.read.is_empty());
+        }
     }
 }
