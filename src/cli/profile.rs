@@ -4,8 +4,8 @@ use super::{output, problem, words};
 use crate::config::Environment;
 use crate::run::{Failure, Situation, sandbox_failure};
 use crate::sandbox::{
-    Act, Change, Difference, Expectation, Finding, Granted, Operator, PAYLOAD, Policy, Profile, Reply, Resolved,
-    Sandbox, Tree, Value, Wanted, profile_names,
+    Act, Change, Difference, Expectation, Finding, Granted, LeftOut, Operator, PAYLOAD, Policy, Profile, Reply,
+    Resolved, Sandbox, Tree, Value, Wanted, profile_names,
 };
 use crate::types::FailureClass;
 use serde_json::json;
@@ -154,6 +154,7 @@ fn show(profile: &Profile, operator: &Operator<'_>, resolved: bool, as_json: boo
             "resolved": resolved.as_ref().map(|resolved| json!({
                 "policy": resolved.policy,
                 "granted": resolved.granted,
+                "left_out": resolved.left_out,
             })),
         }))?;
         return Ok(done());
@@ -240,6 +241,9 @@ fn on_this_host(resolved: &Resolved) -> String {
             "  {how:<9} {}  from {entry}",
             words::line(&path.to_string_lossy())
         );
+    }
+    for LeftOut { reason, .. } in &resolved.left_out {
+        let _ = writeln!(page, "  left out  {}", words::line(reason));
     }
     let Policy { aliases, path, env, .. } = &resolved.policy;
     for (name, target) in aliases {

@@ -46,7 +46,7 @@ pub use probe::{
     Answer, Attempt, CgroupFlavour, CgroupVersion, Cgroups, Facts, Group, Landlock, Setting, Space, landlock, spawn,
 };
 pub use profile::{
-    Change, Difference, Expectation, Finding, Granted, Operator, Origin, Profile, Resolved, Value, Wanted,
+    Change, Difference, Expectation, Finding, Granted, LeftOut, Operator, Origin, Profile, Resolved, Value, Wanted,
     load_profile, profile_names,
 };
 pub use receipt::{Promised, Receipt};

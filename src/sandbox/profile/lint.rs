@@ -40,10 +40,12 @@ impl Profile {
     /// # Errors
     /// `Policy` when a parent cannot be read, or it grants what may not be shown on this host.
     pub fn lint(&self, operator: &Operator<'_>) -> Result<Vec<Finding>, SandboxError> {
-        // Whether its toolchains are here says nothing about the profile.
-        if let Err(error @ SandboxError::ProfileInvalid { .. }) = self.resolve(operator) {
-            return Err(error);
-        }
+        let left_out = match self.resolve(operator) {
+            Ok(resolved) => resolved.left_out,
+            Err(error @ SandboxError::ProfileInvalid { .. }) => return Err(error),
+            // Whether its toolchains are here says nothing about the profile.
+            Err(_) => Vec::new(),
+        };
         let parents = self.extends().iter().map(|name| match *name == self.spec.name {
             true => super::built_in(name).map_or_else(|| super::find(name, operator), Ok),
             false => super::find(name, operator),
@@ -56,6 +58,9 @@ impl Profile {
         reasons(&self.spec, &parents, &mut findings);
         for grant in self.spec.read.iter().chain(&self.spec.snapshot) {
             path(grant, operator, &mut findings);
+        }
+        for one in left_out {
+            note(&mut findings, "left-out", one.reason, &one.origin);
         }
         limits(&self.spec, &mut findings);
         for (name, set) in &self.spec.pass {

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 pub use document::Origin;
 pub use inherit::{Expectation, Wanted};
 pub use lint::Finding;
-pub use resolve::{Granted, Resolved};
+pub use resolve::{Granted, LeftOut, Resolved};
 pub use values::{Change, Difference, Value};
 
 /// What a profile may ask of the operator's side.

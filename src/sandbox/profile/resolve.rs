@@ -3,7 +3,7 @@
 use super::document::{Origin, Span};
 use super::inherit::Grant;
 use super::{Operator, Profile};
-use crate::sandbox::bundle;
+use crate::sandbox::bundle::{self, Bundle};
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::grant::{self, Places, Refused};
 use crate::sandbox::policy::{Limits, Policy, ReadGrant, Require, Tmp};
@@ -17,6 +17,19 @@ pub struct Resolved {
     pub policy: Policy,
     /// Where each path in it comes from.
     pub granted: Vec<Granted>,
+    /// Toolchains that lie where nothing may be shown, and that the profile can do without.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A bundle that is left out although its toolchain is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The bundle.
+    pub entry: String,
+    /// Why.
+    pub reason: String,
+    /// Who lists it.
+    pub origin: Origin,
 }
 
 /// One host path that a profile grants, with what it was written as.
@@ -84,6 +97,7 @@ impl Profile {
                 snapshots: Vec::new(),
             },
             granted: Vec::new(),
+            left_out: Vec::new(),
         };
         for grant in &spec.read {
             self.add(&mut resolved, grant, Shown::Read, &places, operator)?;
@@ -111,55 +125,68 @@ impl Profile {
         places: &Places,
         operator: &Operator<'_>,
     ) -> Result<(), SandboxError> {
-        let refuse = |refused: Refused| SandboxError::ProfileInvalid {
-            origin: self.spec.label.clone(),
-            reason: match grant.origin.profile == self.spec.name {
-                true => format!("line {}: {refused}", grant.origin.line),
-                false => format!(
-                    "line {} of its parent `{}`: {refused}",
-                    grant.origin.line, grant.origin.profile
-                ),
-            },
-            remedy: Some(refused.remedy.clone()),
-        };
         if !grant.name.starts_with('@') {
-            let path = PathBuf::from(&grant.name);
-            grant::place(&path)
-                .and_then(|()| grant::private(&path, places))
-                .map_err(refuse)?;
-            let is_absent = grant.optional && path.symlink_metadata().is_err();
-            if !is_absent {
-                grant::content(&path).map_err(refuse)?;
-            }
-            resolved.grant(path, grant, shown, !is_absent);
+            let present = check_path(grant, places).map_err(|refused| self.refuse(grant, refused))?;
+            resolved.grant(PathBuf::from(&grant.name), grant, shown, present);
             return Ok(());
         }
-        let Some(bundle) = bundle::resolve(&grant.name, operator) else {
-            if grant.optional {
-                return Ok(());
+        let bundle = match bundle::resolve(&grant.name, operator) {
+            Some(bundle) => bundle,
+            None if grant.optional => return Ok(()),
+            None => {
+                return Err(SandboxError::ToolchainMissing {
+                    profile: self.spec.name.clone(),
+                    bundle: grant.name.clone(),
+                });
             }
-            return Err(SandboxError::ToolchainMissing {
-                profile: self.spec.name.clone(),
-                bundle: grant.name.clone(),
-            });
         };
-        let read = bundle.read.iter().map(|grant| (&grant.path, shown, grant.optional));
-        let snapshots = bundle.snapshots.iter().map(|path| (path, Shown::Snapshot, false));
-        for (path, shown, optional) in read.chain(snapshots) {
-            // A toolchain that lies in the wrong place is still the operator's: a link to it is not looked at again.
-            if grant.name != bundle::SYSTEM_NAME {
-                grant::place(path)
-                    .and_then(|()| grant::private(path, places))
-                    .map_err(|refused| refuse(refused.of_bundle(&grant.name)))?;
-            }
-            let present = path.symlink_metadata().is_ok();
-            resolved.grant(path.clone(), &optional_if(grant, optional), shown, present);
+        match check_bundle(&grant.name, &bundle, places) {
+            // One that may be missing is: a toolchain in an odd place is no reason to run nothing at all.
+            Err(refused) if grant.optional => resolved.left_out.push(LeftOut {
+                entry: grant.name.clone(),
+                reason: refused.reason,
+                origin: grant.origin.clone(),
+            }),
+            Err(refused) => return Err(self.refuse(grant, refused)),
+            Ok(()) => resolved.add(bundle, grant, shown),
         }
-        resolved.policy.aliases.extend(bundle.aliases);
-        resolved.policy.path.extend(bundle.path);
-        resolved.policy.env.extend(bundle.env);
         Ok(())
     }
+
+    fn refuse(&self, grant: &Grant, refused: Refused) -> SandboxError {
+        let Origin { profile, line } = &grant.origin;
+        let place = match *profile == self.spec.name {
+            true => format!("line {line}"),
+            false => format!("line {line} of its parent `{profile}`"),
+        };
+        SandboxError::ProfileInvalid {
+            origin: self.spec.label.clone(),
+            reason: format!("{place}: {refused}"),
+            remedy: Some(refused.remedy),
+        }
+    }
+}
+
+/// Whether a path that a profile lists may be shown; answers whether it is there.
+fn check_path(grant: &Grant, places: &Places) -> Result<bool, Refused> {
+    let path = Path::new(&grant.name);
+    grant::place(path)?;
+    grant::private(path, places)?;
+    if grant.optional && path.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    grant::content(path).map(|()| true)
+}
+
+/// Whether what a bundle stands for may be shown. What is in it is not looked at: the toolchain is the operator's own.
+fn check_bundle(name: &str, bundle: &Bundle, places: &Places) -> Result<(), Refused> {
+    if name == bundle::SYSTEM_NAME {
+        return Ok(());
+    }
+    let mut paths = bundle.read.iter().map(|grant| &grant.path).chain(&bundle.snapshots);
+    paths
+        .try_for_each(|path| grant::place(path).and_then(|()| grant::private(path, places)))
+        .map_err(|refused| refused.of_bundle(name))
 }
 
 /// How a path is shown.
@@ -169,14 +196,24 @@ enum Shown {
     Snapshot,
 }
 
-fn optional_if(grant: &Grant, optional: bool) -> Grant {
-    Grant {
-        optional,
-        ..grant.clone()
-    }
-}
-
 impl Resolved {
+    /// Adds all that a bundle stands for.
+    fn add(&mut self, bundle: Bundle, grant: &Grant, shown: Shown) {
+        let read = bundle.read.into_iter().map(|read| (read.path, shown, read.optional));
+        let snapshots = bundle.snapshots.into_iter().map(|path| (path, Shown::Snapshot, false));
+        for (path, shown, optional) in read.chain(snapshots) {
+            let present = path.symlink_metadata().is_ok();
+            let grant = Grant {
+                optional,
+                ..grant.clone()
+            };
+            self.grant(path, &grant, shown, present);
+        }
+        self.policy.aliases.extend(bundle.aliases);
+        self.policy.path.extend(bundle.path);
+        self.policy.env.extend(bundle.env);
+    }
+
     fn grant(&mut self, path: PathBuf, grant: &Grant, shown: Shown, present: bool) {
         match shown {
             Shown::Read => self.policy.read.push(ReadGrant {

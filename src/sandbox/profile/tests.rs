@@ -486,6 +486,47 @@ fn an_optional_grant_may_be_absent() {
 }
 
 #[test]
+fn a_toolchain_in_an_odd_place_is_left_out_where_it_may_be_missing_and_refused_elsewhere() {
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    let home = fs::canonicalize(home.path()).unwrap();
+    let prefix = home.join(".local");
+    for file in ["bin/node", "include/node/node.h"] {
+        fs::create_dir_all(prefix.join(file).parent().unwrap()).unwrap();
+        fs::write(prefix.join(file), "").unwrap();
+    }
+    let variable = |name: &str| (name == "HOME").then(|| home.display().to_string());
+    let search_path = prefix.join("bin").display().to_string();
+    let entry = |optional: bool| format!("{{ path = \"@toolchain.node\", why = \"x\", optional = {optional} }}");
+    for optional in [true, false] {
+        let text = child(&format!("[fs]\nread = [{}]", entry(optional))).replace("strict", "build");
+        let profiles = Profiles::new(&[("child", &text)]);
+        let operator = Operator {
+            search_path: &search_path,
+            variable: &variable,
+            ..profiles.operator()
+        };
+        match Profile::load("child", &operator).unwrap().resolve(&operator) {
+            Ok(resolved) if optional => {
+                assert!(
+                    resolved.left_out[0].reason.contains("`@toolchain.node`"),
+                    "{resolved:?}"
+                );
+                assert!(
+                    resolved.policy.read.is_empty() && resolved.granted.is_empty(),
+                    "{resolved:?}"
+                );
+                let findings = Profile::load("child", &operator).unwrap().lint(&operator).unwrap();
+                assert_eq!(findings.first().map(|finding| finding.rule), Some("left-out"));
+            }
+            Err(SandboxError::ProfileInvalid { reason, .. }) if !optional => {
+                assert!(reason.starts_with("line 5: `@toolchain.node` stands for"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_is_read_without_a_reason_is_asked_about() {
     let shared = tempfile::tempdir_in("/var/tmp").unwrap();
     fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o777)).unwrap();
