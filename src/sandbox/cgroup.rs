@@ -102,7 +102,7 @@ pub(super) struct Groups {
     directories: Vec<PathBuf>,
     /// The directory that a process of version 2 is born into.
     unified: Option<File>,
-    /// Where a process of version 1 is moved to before it starts.
+    /// Where the slot moves to in version 1.
     attach: Vec<File>,
     memory: Option<Memory>,
     pids: Option<Pids>,
@@ -200,8 +200,8 @@ impl Groups {
             memory.reset_peak();
         }
         if let Some(pids) = &mut self.pids {
-            // The first process of the sandbox counts too, and is ours.
-            pids.set(limits.pids + 1)
+            // The first process of the sandbox counts too, and with version 1 the slot: both are ours.
+            pids.set(limits.pids + pids.ours())
                 .map_err(failure("limit the processes of the control group"))?;
         }
         self.before = GroupCounts::default();
@@ -214,12 +214,15 @@ impl Groups {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
-    /// Moves a process that has not started anything yet into the groups of version 1.
-    pub(super) fn attach(&self, pid: i32) -> Result<(), LayerFailure> {
+    /// Moves this process into the groups of version 1, in which all its children are then born.
+    ///
+    /// The kernel waits for every processor when it moves a process, which takes milliseconds. In version 2 a process can be
+    /// born in a group that its parent is not in.
+    pub(super) fn join(&self) -> Result<(), LayerFailure> {
         self.attach
             .iter()
-            .try_for_each(|procs| procs.write_at(pid.to_string().as_bytes(), 0).map(drop))
-            .map_err(failure("move the sandbox into its control groups"))
+            .try_for_each(|procs| procs.write_at(b"0", 0).map(drop))
+            .map_err(failure("move the slot into its control groups"))
     }
 
     /// What was counted since [`Groups::prepare`].
@@ -246,9 +249,10 @@ impl Groups {
         number(&self.memory.as_ref()?.usage)
     }
 
-    /// Processes and threads at this moment, without the first process, which is ours.
+    /// Processes and threads at this moment, without ours.
     pub(super) fn processes(&self) -> Option<u64> {
-        number(&self.pids.as_ref()?.current).map(|count| count.saturating_sub(1))
+        let pids = self.pids.as_ref()?;
+        number(&pids.current).map(|count| count.saturating_sub(pids.ours()))
     }
 
     /// Removes the groups, whose processes are gone.
@@ -320,6 +324,14 @@ impl Memory {
 }
 
 impl Pids {
+    /// Processes in the group that are not the command's.
+    fn ours(&self) -> u64 {
+        match self.by {
+            Enforcer::CgroupV2 => 1,
+            _ => 2,
+        }
+    }
+
     fn open(directory: &Path, by: Enforcer) -> Option<Self> {
         Some(Pids {
             by,

@@ -64,12 +64,10 @@ pub(super) fn compile(
             .map(|(name, target)| (Path::new(ALIASES).join(name), target.clone())),
     );
     let layers = tree.layers.iter().map(|layer| pin(layer)).collect::<Result<_, _>>()?;
-    let (host_uid, host_gid) = host_ids().ok_or(SandboxError::OnlyRoot)?;
+    host_ids().ok_or(SandboxError::OnlyRoot)?;
     let mut limits = policy.limits.clone();
     limits.wall = command.timeout.map_or(limits.wall, |timeout| timeout.min(limits.wall));
     let view = View {
-        host_uid,
-        host_gid,
         binds,
         links,
         memfd: policy.memfd,

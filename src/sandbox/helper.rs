@@ -2,23 +2,29 @@
 //!
 //! - The socket on its standard input is its only master: when that closes, every slot dies, with all that runs in it,
 //!   and the helper ends.
+//! - It keeps one spare slot, made while nobody waits: a network namespace and, with cgroup version 1, a move into groups
+//!   are the slowest steps of all.
 //! - It is outside of every sandbox: only it makes and removes control groups and maps ids.
 //! - Runs do not pass through it: each slot has a socket of its own to the parent.
 
 use super::cgroup::{Groups, Parents};
+use super::identity::host_ids;
 use super::init::Step;
 use super::setup::{Job, LayerFailure, ReportLine, View};
-use super::slot::{self, Beginning, Streams, tell};
+use super::slot::{self, tell};
 use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// The hidden subcommand by which this project's binary becomes the helper.
 pub(super) const SUBCOMMAND: &str = "sandbox-init";
@@ -28,14 +34,21 @@ pub(super) const SUBCOMMAND: &str = "sandbox-init";
 pub(super) const LONGEST_REQUEST: usize = 100_000;
 
 /// The most descriptors that come with a request.
-const MOST_DESCRIPTORS: usize = 4;
+const MOST_DESCRIPTORS: usize = 5;
 
-/// What the parent asks the helper for: a slot for this view, and this job as its first run. Sent along are the slot's end
-/// of a socket to the parent and the descriptors of the run.
+/// What the parent asks for: a slot for this view, and this job as its first run. The helper passes it on as it is. Sent
+/// along are the slot's end of a socket to the parent, the three descriptors of the run, and the [`DeathNote`]'s.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Open {
     pub(super) view: View,
     pub(super) job: Job,
+}
+
+/// What the helper says of a slot that is gone: a slot can be killed for what its run used, and then says nothing itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DeathNote {
+    /// Whether the kernel killed processes in its control group for want of memory.
+    pub(super) starved: bool,
 }
 
 /// A slot that has not ended.
@@ -44,7 +57,19 @@ struct Slot {
     /// Never used again, only closed by our death: from it the slot knows that we live.
     _life: OwnedFd,
     groups: Groups,
+    /// Where its death is noted, once somebody has it.
+    note: Option<File>,
 }
+
+/// A slot that nobody has yet. What is the same for every view is done while nobody waits for it.
+struct Spare {
+    slot: Slot,
+    /// Where it waits for its view.
+    door: OwnedFd,
+}
+
+/// How long the helper has to be idle before it makes a spare slot: a program that runs one command pays for one.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// Serves until the socket closes. Never returns.
 pub(super) fn serve() -> ! {
@@ -63,17 +88,13 @@ pub(super) fn serve() -> ! {
         parents: Parents::find(),
         made: 0,
         slots: Vec::new(),
+        spare: None,
+        wants_spare: false,
     };
+    // The first is wanted soon, or nobody would have started us. What is in its way is told when it is asked for.
+    helper.spare = helper.make_slot().ok();
     helper.serve();
-    // Everything in a slot dies with its first process; waiting makes sure that nothing outlives us.
-    for slot in &helper.slots {
-        let _ = rustix::process::pidfd_send_signal(&slot.process.pidfd, rustix::process::Signal::KILL);
-    }
-    for slot in &helper.slots {
-        let _ = sys::wait_for(slot.process.pid);
-        slot.groups.remove();
-    }
-    sys::exit_now(0)
+    helper.end()
 }
 
 struct Helper {
@@ -81,6 +102,8 @@ struct Helper {
     parents: Parents,
     made: u64,
     slots: Vec<Slot>,
+    spare: Option<Spare>,
+    wants_spare: bool,
 }
 
 impl Helper {
@@ -92,11 +115,18 @@ impl Helper {
                     .iter()
                     .map(|slot| PollFd::new(slot.process.pidfd.as_fd(), PollFlags::POLLIN)),
             );
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
+            let patience = self.wants_spare.then_some(IDLE);
+            let heard = match poll(&mut fds, slot::poll_timeout(patience)) {
+                Ok(heard) => heard > 0,
+                Err(Errno::EINTR) => true,
                 Err(_) => return,
-            }
+            };
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+            if !heard && self.wants_spare {
+                // Where none can be made, the next that is asked for will say why.
+                self.spare = self.make_slot().ok();
+                self.wants_spare = false;
+            }
             self.collect(&ready[1..]);
             if ready[0] && self.receive().is_err() {
                 return;
@@ -104,14 +134,27 @@ impl Helper {
         }
     }
 
+    /// Everything in a slot dies with its first process; waiting makes sure that nothing outlives us.
+    fn end(mut self) -> ! {
+        let spare = self.spare.take().map(|spare| spare.slot);
+        let slots: Vec<Slot> = self.slots.drain(..).chain(spare).collect();
+        slots.iter().for_each(Slot::kill);
+        slots.iter().for_each(Slot::end);
+        sys::exit_now(0)
+    }
+
     /// Forgets the slots that ended, and removes what was made for them.
     fn collect(&mut self, ended: &[bool]) {
         let mut ended = ended.iter();
-        self.slots.retain(|slot| {
+        self.slots.retain_mut(|slot| {
             if !ended.next().copied().unwrap_or(false) {
                 return true;
             }
             let _ = sys::wait_for(slot.process.pid);
+            if let Some(note) = &mut slot.note {
+                let starved = slot.groups.counts().oom_kills.unwrap_or(0) > 0;
+                tell(note, &DeathNote { starved });
+            }
             slot.groups.remove();
             false
         });
@@ -119,76 +162,117 @@ impl Helper {
 
     /// Takes one request. An error means that the parent is gone or speaks another language.
     fn receive(&mut self) -> Result<(), Errno> {
-        let (Open { view, job }, mut descriptors) = receive_message(&self.socket)?;
-        if descriptors.is_empty() {
-            return Err(Errno::EPROTO);
+        let (request, mut descriptors) = receive_bytes(&self.socket)?;
+        let note = descriptors.pop().ok_or(Errno::EPROTO)?;
+        self.wants_spare = true;
+        let spare = self.spare.take();
+        let handed_over = spare.and_then(|spare| hand_over(spare, &request, &descriptors).ok());
+        let handed_over = match handed_over {
+            Some(slot) => Ok(slot),
+            // There was none, or it has been killed in the meantime.
+            None => self
+                .make_slot()
+                .and_then(|spare| hand_over(spare, &request, &descriptors)),
+        };
+        match handed_over {
+            Ok(mut slot) => {
+                slot.note = Some(File::from(note));
+                self.slots.push(slot);
+            }
+            Err(failure) => {
+                // The last of them is the report of the run.
+                let report = descriptors.pop().ok_or(Errno::EPROTO)?;
+                let mut report = File::from(report);
+                tell(&mut report, &ReportLine::Layer(failure));
+                tell(&mut report, &ReportLine::Gone { limit: None });
+            }
         }
-        let socket = descriptors.remove(0);
-        let streams = Streams::from_message(descriptors).ok_or(Errno::EPROTO)?;
-        self.open(view, job, socket, streams);
         Ok(())
     }
 
-    /// Makes a slot and has it start its first run; what is in the way is told on the report of that run.
-    fn open(&mut self, view: View, job: Job, socket: OwnedFd, streams: Streams) {
+    /// Clones a slot, which does what needs no view and then waits at its door.
+    fn make_slot(&mut self) -> Result<Spare, LayerFailure> {
         self.made += 1;
         let groups = self.parents.make(self.made);
-        let (helper, life, cloned) = match clone_slot() {
-            Ok(made) => made,
-            Err(failure) => {
-                groups.remove();
-                return refuse(streams, failure);
-            }
-        };
-        match cloned {
+        let maps = host_ids().map(|(uid, gid)| slot::id_maps(uid, gid));
+        let maps = maps.ok_or(Errno::EPERM).step("find an id for the sandbox")?;
+        let (helper, life) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe")?;
+        let (door, inside) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).step("make a socket")?;
+        match sys::clone3(slot::NAMESPACES, None)
+            .inspect_err(|_| groups.remove())
+            .step("create namespaces")?
+        {
             Forked::Child => {
                 // Our copy of the writing end would keep the pipe open after the helper's death. What belongs to other slots
                 // is not for this one.
-                drop(life);
+                drop((life, door));
                 self.slots.clear();
-                slot::run(Beginning {
-                    view,
-                    socket,
+                self.spare = None;
+                slot::run(slot::Beginning {
+                    door: inside,
                     groups,
                     helper,
-                    first: (job, streams),
                 })
             }
             Forked::Parent(process) => {
-                match slot::map_ids(process.pid, &slot::id_maps(view.host_uid, view.host_gid)) {
-                    Ok(()) => drop(nix::unistd::write(&life, b"1")),
-                    Err(failure) => {
-                        // Nothing runs in it yet: it waits for the byte.
-                        let _ = rustix::process::pidfd_send_signal(&process.pidfd, rustix::process::Signal::KILL);
-                        refuse(streams, failure);
-                    }
-                }
-                self.slots.push(Slot {
+                let mapped = slot::map_ids(process.pid, &maps);
+                let slot = Slot {
                     process,
                     _life: life,
                     groups,
-                });
+                    note: None,
+                };
+                match mapped.and_then(|()| nix::unistd::write(&slot._life, b"1").step("let the slot begin")) {
+                    Ok(_) => Ok(Spare { slot, door }),
+                    Err(failure) => {
+                        // Nothing runs in it yet: it waits for the byte.
+                        slot.end();
+                        Err(failure)
+                    }
+                }
             }
         }
     }
 }
 
-/// Clones a slot, with a pipe from which it knows that we live: its end, then ours.
-fn clone_slot() -> Result<(OwnedFd, OwnedFd, Forked), LayerFailure> {
-    let (helper, life) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe")?;
-    let cloned = sys::clone3(slot::NAMESPACES, None).step("create namespaces")?;
-    Ok((helper, life, cloned))
+impl Slot {
+    /// Kills it, waits for it, and removes what was made for it.
+    fn end(&self) {
+        self.kill();
+        let _ = sys::wait_for(self.process.pid);
+        self.groups.remove();
+    }
+
+    fn kill(&self) {
+        // It may have ended in between; then there is nothing to kill.
+        let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, rustix::process::Signal::KILL);
+    }
 }
 
-/// Says on the report of a run that it cannot be had.
-fn refuse(streams: Streams, failure: LayerFailure) {
-    let mut report = File::from(streams.report);
-    tell(&mut report, &ReportLine::Layer(failure));
-    tell(&mut report, &ReportLine::Gone { limit: None });
+/// Gives a spare slot its view and its first run.
+fn hand_over(Spare { slot, door }: Spare, request: &[u8], descriptors: &[OwnedFd]) -> Result<Slot, LayerFailure> {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    match sendmsg::<()>(door.as_raw_fd(), &[IoSlice::new(request)], &rights, flags, None) {
+        Ok(_) => Ok(slot),
+        Err(errno) => {
+            slot.end();
+            Err(errno).step("reach a slot")
+        }
+    }
 }
 
-/// Takes one message with the descriptors that came along. One without a byte says that the other side is gone.
+/// Takes one message with the descriptors that came along.
 pub(super) fn receive_message<T: DeserializeOwned>(socket: &OwnedFd) -> Result<(T, Vec<OwnedFd>), Errno> {
+    let (bytes, descriptors) = receive_bytes(socket)?;
+    let message = serde_json::from_slice(&bytes).map_err(|_| Errno::EPROTO)?;
+    Ok((message, descriptors))
+}
+
+/// Takes the bytes of one message. One without a byte says that the other side is gone.
+fn receive_bytes(socket: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
     let mut buffer = vec![0; LONGEST_REQUEST];
     let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut vectors = [IoSliceMut::new(&mut buffer)];
@@ -207,6 +291,6 @@ pub(super) fn receive_message<T: DeserializeOwned>(socket: &OwnedFd) -> Result<(
     if length == 0 {
         return Err(Errno::ECONNRESET);
     }
-    let request = serde_json::from_slice(&buffer[..length]).map_err(|_| Errno::EPROTO)?;
-    Ok((request, descriptors))
+    buffer.truncate(length);
+    Ok((buffer, descriptors))
 }

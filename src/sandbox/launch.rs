@@ -3,7 +3,7 @@
 use super::cgroup::Parents;
 use super::compile::compile;
 use super::error::SandboxError;
-use super::helper::{LONGEST_REQUEST, Open, SUBCOMMAND};
+use super::helper::{DeathNote, LONGEST_REQUEST, Open, SUBCOMMAND};
 use super::identity::host_ids;
 use super::output::Capture;
 use super::policy::{Command, Limits, Policy, Tree};
@@ -32,6 +32,9 @@ const GRACE: Duration = Duration::from_secs(20);
 pub fn limit_keepers() -> Keepers {
     Parents::find().keepers()
 }
+
+/// How long the helper may take to notice that a slot is gone.
+const PATIENCE_WITH_HELPER: Duration = Duration::from_secs(2);
 
 /// Slots kept for later runs. Each holds a root, a process and an empty network.
 const MOST_IDLE: usize = 8;
@@ -127,8 +130,11 @@ impl Sandbox {
         let limits = &setup.job.limits;
         let collecting = collect(channels, limits, sink, || occupied.kill());
         let collected = tokio::time::timeout(limits.wall + GRACE, collecting).await;
-        let collected = collected.map_err(|_| SandboxError::HelperGone)?.map_err(channel)?;
+        let mut collected = collected.map_err(|_| SandboxError::HelperGone)?.map_err(channel)?;
         occupied.over = true;
+        if !collected.is_told() {
+            collected.lines.extend(occupied.last_words().await);
+        }
         collected.into_report(policy, &setup, started.elapsed())
     }
 
@@ -149,15 +155,18 @@ impl Sandbox {
             }
         }
         let (ours, theirs) = pair().map_err(channel)?;
+        let (note, note_far) = pipe()?;
         let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;
         let open = Open {
             view: view.clone(),
             job: job.clone(),
         };
-        send_message(socket, &open, &[theirs.as_raw_fd(), far[0], far[1], far[2]])?;
+        let descriptors = [theirs.as_raw_fd(), far[0], far[1], far[2], note_far.as_raw_fd()];
+        send_message(socket, &open, &descriptors)?;
         let slot = Slot {
             view: view.clone(),
             socket: ours,
+            note,
         };
         Ok((slot, channels))
     }
@@ -201,6 +210,8 @@ impl Drop for Sandbox {
 struct Slot {
     view: View,
     socket: OwnedFd,
+    /// Where the helper says how it died.
+    note: Receiver,
 }
 
 /// A slot with a run. Dropped before the run is over, it has that killed. Either way the slot is given back: it takes up
@@ -217,6 +228,21 @@ impl Occupied<'_> {
             // When this fails the slot is gone, and the run with it.
             let _ = send_message(&slot.socket, &slot::Request::Kill, &[]);
         }
+    }
+}
+
+impl Occupied<'_> {
+    /// What is known of a run whose slot is gone.
+    async fn last_words(&mut self) -> Option<ReportLine> {
+        // It is not given back.
+        let mut slot = self.slot.take()?;
+        let mut text = Vec::new();
+        let reading = slot.note.read_to_end(&mut text);
+        tokio::time::timeout(PATIENCE_WITH_HELPER, reading).await.ok()?.ok()?;
+        let DeathNote { starved } = serde_json::from_slice(&text).ok()?;
+        starved.then_some(ReportLine::Gone {
+            limit: Some(LimitKind::Memory),
+        })
     }
 }
 
@@ -397,6 +423,11 @@ impl Told {
 }
 
 impl Collected {
+    /// Whether the report says how the run ended.
+    fn is_told(&self) -> bool {
+        matches!(self.lines.last(), Some(ReportLine::Ended(_) | ReportLine::Gone { .. }))
+    }
+
     fn into_report(self, policy: &Policy, setup: &Setup, wall: Duration) -> Result<Report, SandboxError> {
         let Collected {
             stdout,

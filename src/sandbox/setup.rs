@@ -32,10 +32,6 @@ pub(super) struct Pinned {
 /// A root that runs can share one after another: everything in it is read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct View {
-    /// The host's id that [`INSIDE_ID`] maps to.
-    pub(super) host_uid: u32,
-    /// Likewise for the group.
-    pub(super) host_gid: u32,
     /// Read-only binds, shown at the same path.
     pub(super) binds: Vec<Pinned>,
     /// Symbolic links of the view: where, and the text.

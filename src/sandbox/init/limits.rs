@@ -20,6 +20,12 @@ pub(in crate::sandbox) fn no_core() -> Result<(), LayerFailure> {
     set(Resource::RLIMIT_CORE, CORE, CORE)
 }
 
+/// When memory runs out, here or on the whole host, the kernel is to end a command and not what watches over it.
+/// Source: proc_pid_oom_score_adj(5): raising it takes no right.
+pub(super) fn go_first() -> Result<(), LayerFailure> {
+    std::fs::write("/proc/self/oom_score_adj", "900").step("go first when memory runs out")
+}
+
 /// Sets the limits that the kernel keeps by itself; time and total memory are kept by the helper.
 pub(super) fn apply(limits: &Limits) -> Result<(), LayerFailure> {
     let cpu = limits.cpu.as_secs().max(1);

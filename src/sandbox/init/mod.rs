@@ -134,6 +134,8 @@ fn prepare(start: Start<'_>) -> Result<(File, Run<'_>), LayerFailure> {
 /// Applies the layers, starts the command and waits for it. The order is the program.
 fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     let Run { view, job, .. } = run;
+    // A change of the user id hands this file to host root.
+    limits::go_first()?;
     // From here on with the mapped id: whatever is created below belongs to it, also when the caller is root.
     take_identity()?;
     mounts::lower_counts()?;

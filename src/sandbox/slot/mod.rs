@@ -12,7 +12,7 @@
 pub(super) mod root;
 
 use super::cgroup::Groups;
-use super::helper::receive_message;
+use super::helper::{Open, receive_message};
 use super::init::{self, Step, landlock::Rules, seccomp::Filters};
 use super::meter::Meter;
 use super::policy::Network;
@@ -78,26 +78,21 @@ impl Streams {
 
 /// What a slot needs to begin with.
 pub(super) struct Beginning {
-    pub(super) view: View,
-    /// Where requests come from.
-    pub(super) socket: OwnedFd,
+    /// Where it gets its view and its first run.
+    pub(super) door: OwnedFd,
     pub(super) groups: Groups,
     /// One byte arrives when the helper has written the id maps; its end, when the helper is gone.
     pub(super) helper: OwnedFd,
-    /// The first run, asked for together with the slot.
-    pub(super) first: (Job, Streams),
 }
 
 /// Runs as the first process of the slot's namespaces and never returns.
-pub(super) fn run(beginning: Beginning) -> ! {
-    let Beginning {
-        view,
-        socket,
-        groups,
-        helper,
-        first: (job, streams),
-    } = beginning;
-    let mut slot = match enter(view, socket, groups, File::from(helper)) {
+pub(super) fn run(Beginning { door, groups, helper }: Beginning) -> ! {
+    // What is the same for every view, while nobody waits.
+    let begun = begin(&groups, File::from(helper));
+    let Some((Open { view, job }, socket, streams)) = receive_view(door) else {
+        sys::exit_now(1)
+    };
+    let mut slot = match begun.and_then(|host| enter(view, socket, groups, host)) {
         Ok(slot) => slot,
         Err(failure) => {
             let mut report = File::from(streams.report);
@@ -109,6 +104,13 @@ pub(super) fn run(beginning: Beginning) -> ! {
     slot.start(&job, streams);
     slot.serve();
     sys::exit_now(0)
+}
+
+/// Waits for a view and its first run. Nothing when the helper has gone away or speaks another language.
+fn receive_view(door: OwnedFd) -> Option<(Open, OwnedFd, Streams)> {
+    let (open, mut descriptors): (Open, _) = receive_message(&door).ok()?;
+    let socket = (!descriptors.is_empty()).then(|| descriptors.remove(0))?;
+    Some((open, socket, Streams::from_message(descriptors)?))
 }
 
 struct Slot {
@@ -137,8 +139,8 @@ struct Running {
     limit: Option<LimitKind>,
 }
 
-/// Builds the view and everything that its runs inherit. The order is the program.
-fn enter(view: View, socket: OwnedFd, groups: Groups, mut helper: File) -> Result<Slot, LayerFailure> {
+/// Cuts what a process inherits, and finds its place. Answers the mount namespace that has the host's mounts.
+fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
     sys::set_parent_death_signal(Signal::SIGKILL).step("follow the helper into death")?;
     // End of file instead of a byte: the helper died before it could map us.
     helper.read_exact(&mut [0]).step("wait for the id maps")?;
@@ -149,8 +151,15 @@ fn enter(view: View, socket: OwnedFd, groups: Groups, mut helper: File) -> Resul
     // The usual mask, whatever the caller's was: files in the tree have the modes that git would give them.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     nix::unistd::sethostname("factory").step("set the host name")?;
+    // Before any run: moving a process takes milliseconds, being born in its parent's place takes nothing.
+    groups.join()?;
     let host = mount_namespace()?;
     unshare(CloneFlags::CLONE_NEWNS).step("copy the mounts")?;
+    Ok(host)
+}
+
+/// Builds the view and everything that its runs inherit. The order is the program.
+fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<Slot, LayerFailure> {
     root::build(&view)?;
     let inside = mount_namespace()?;
     // In place of the helper's streams, and from the new root: whoever reads gets the end at once.
@@ -311,7 +320,6 @@ impl Slot {
             }
             Forked::Parent(process) => {
                 let admitted = map_ids(process.pid, &[(); 2].map(|()| format!("{INSIDE_ID} {INSIDE_ID} 1")))
-                    .and_then(|()| self.groups.attach(process.pid))
                     .and_then(|()| nix::unistd::write(&map, b"1").step("let the run begin"));
                 if let Err(failure) = admitted {
                     // Nothing runs in it yet: it waits for the byte, sees end of file and ends.
@@ -426,7 +434,8 @@ pub(super) fn map_ids(pid: i32, [uid_map, gid_map]: &[String; 2]) -> Result<(), 
     write("gid_map", gid_map)
 }
 
-pub(super) fn tell(to: &mut File, line: &ReportLine) {
+/// Writes one line of a report.
+pub(super) fn tell(to: &mut File, line: &impl Serialize) {
     if let Ok(mut bytes) = serde_json::to_vec(line) {
         bytes.push(b'\n');
         // A parent that has gone away does not read; its runs are about to be killed.
