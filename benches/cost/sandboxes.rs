@@ -27,6 +27,7 @@ pub(crate) fn print() {
     let path = std::env::var("PATH").unwrap();
     let operator = Operator {
         profiles: None,
+        own: &[],
         search_path: &path,
         variable: &|name| std::env::var(name).ok(),
     };

@@ -64,7 +64,7 @@ fn question(arguments: &Arguments, environment: &Environment) -> Result<Question
 
 /// Every profile that there is, and the one asked for, which may be none of them.
 fn profiles(wanted: &str, environment: &Environment) -> Result<Vec<Loaded>, Failure> {
-    run::with_operator(environment, |operator| {
+    run::with_operator(environment, None, |operator| {
         let mut names = profile_names(operator).map_err(|error| sandbox_failure(&error))?;
         if !names.iter().any(|name| name == wanted) {
             names.push(wanted.to_owned());

@@ -4,7 +4,7 @@ use super::{exit, output, problem, words};
 use crate::config::Environment;
 use crate::run::{Failure, Situation, TREES, interrupted, refuse_place, sandbox_failure, workspace_failure};
 use crate::sandbox::{
-    Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree,
+    Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, plan,
 };
 use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
@@ -42,6 +42,9 @@ pub(super) struct Arguments {
     /// Pass control sequences through to a terminal. A pipe or a file always gets the bytes as they are.
     #[arg(long)]
     raw: bool,
+    /// Print the mounts, rules, filter, limits and variables that the command would get, and do not run it.
+    #[arg(long, conflicts_with = "raw")]
+    dry_run: bool,
     /// Print one JSON document when the command has ended, instead of its output.
     #[arg(long)]
     json: bool,
@@ -51,6 +54,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    if arguments.dry_run {
+        return dry_run(arguments, environment);
+    }
     let runtime = super::run::runtime()?;
     let (base, report) = runtime.block_on(supervise(arguments, environment))?;
     if arguments.json {
@@ -63,12 +69,37 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
     Ok(code(&report, &arguments.profile))
 }
 
+fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
+    let (base, tree) = tree(arguments, environment)?;
+    let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| refused(&error))?;
+    if arguments.json {
+        output::json(&json!({
+            "schema": 1,
+            "profile": arguments.profile,
+            "commit": base.commit,
+            "dirty": base.dirty,
+            "plan": plan,
+        }))?;
+    } else {
+        output::text(&super::plan::page(&plan, &arguments.profile))?;
+    }
+    Ok(exit::code(None))
+}
+
+fn command(arguments: &Arguments) -> Command {
+    Command {
+        timeout: arguments.timeout,
+        ..Command::new(arguments.command.iter().cloned())
+    }
+}
+
 /// Runs the command, until it ends or somebody interrupts.
 async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(Base, Report), Failure> {
     let mut signals = super::run::Signals::listen()?;
     // The helper comes up while the tree is looked for.
     let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
-    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment)?;
+    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
     if !policy.waive.is_empty() {
         output::note(&words::waived(&policy.waive));
     }
@@ -76,10 +107,7 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(
     if base.dirty == Some(true) && !arguments.json {
         output::note(&base.note());
     }
-    let command = Command {
-        timeout: arguments.timeout,
-        ..Command::new(arguments.command.iter().cloned())
-    };
+    let command = command(arguments);
     tokio::select! {
         biased;
         signal = signals.next() => Err(interrupted(signal)),

@@ -12,7 +12,9 @@ mod doctor;
 mod exec;
 pub mod exit;
 mod output;
+mod plan;
 mod problem;
+mod profile;
 mod receipt;
 mod run;
 mod show;
@@ -42,6 +44,7 @@ enum Command {
     Run(run::Arguments),
     Exec(exec::Arguments),
     Check(check::Arguments),
+    Profile(profile::Arguments),
     Doctor(doctor::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
@@ -63,6 +66,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
         Command::Check(arguments) => check::check(arguments),
+        Command::Profile(arguments) => profile::profile(arguments, &environment),
         Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),

@@ -11,7 +11,7 @@ use crate::run::{
 use crate::sandbox::{Layer, Operator, Policy, load_profile};
 use crate::types::FailureClass;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -136,7 +136,7 @@ fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Fail
             mode,
         },
         base: arguments.base.clone(),
-        policy: policy(&arguments.profile, &arguments.waive, environment)?,
+        policy: policy(&arguments.profile, &arguments.waive, environment, Some(&state_dir))?,
         model: environment.model(arguments.model.clone()),
         rules: Rules {
             max_attempts: arguments.max_attempts,
@@ -187,9 +187,15 @@ fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider
     })
 }
 
-/// The policy of a named profile, the operator's own or a built-in one, less what is waived.
-pub(super) fn policy(name: &str, waive: &[Layer], environment: &Environment) -> Result<Policy, Failure> {
-    let policy = with_operator(environment, |operator| load_profile(name, operator));
+/// The policy of a named profile, the operator's own or a built-in one, less what is waived. `state_dir` is where this run
+/// is recorded.
+pub(super) fn policy(
+    name: &str,
+    waive: &[Layer],
+    environment: &Environment,
+    state_dir: Option<&Path>,
+) -> Result<Policy, Failure> {
+    let policy = with_operator(environment, state_dir, |operator| load_profile(name, operator));
     let policy = policy.map_err(|error| sandbox_failure(&error))?;
     let policy = Policy {
         waive: waive.iter().copied().collect(),
@@ -205,11 +211,23 @@ pub(super) fn policy(name: &str, waive: &[Layer], environment: &Environment) -> 
     Ok(policy)
 }
 
-/// Hands over what profiles may ask of the operator's side.
-pub(super) fn with_operator<T>(environment: &Environment, use_it: impl FnOnce(&Operator<'_>) -> T) -> T {
+/// Hands over what profiles may ask of the operator's side. `state_dir` is where runs are recorded, when it is not the usual
+/// place.
+pub(super) fn with_operator<T>(
+    environment: &Environment,
+    state_dir: Option<&Path>,
+    use_it: impl FnOnce(&Operator<'_>) -> T,
+) -> T {
     let profiles = environment.profile_dir();
+    let places = [
+        environment.state_dir(state_dir).ok(),
+        environment.cache_dir().ok(),
+        profiles.clone(),
+    ];
+    let own: Vec<PathBuf> = places.into_iter().flatten().collect();
     use_it(&Operator {
         profiles: profiles.as_deref(),
+        own: &own,
         search_path: environment.search_path(),
         variable: &|name| environment.variable(name),
     })

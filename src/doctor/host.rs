@@ -637,6 +637,7 @@ mod tests {
         }
         let operator = crate::sandbox::Operator {
             profiles: None,
+            own: &[],
             search_path: "/usr/bin:/bin",
             variable: &|_| None,
         };

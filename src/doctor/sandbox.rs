@@ -879,6 +879,7 @@ mod tests {
         change(&mut facts);
         let operator = Operator {
             profiles: None,
+            own: &[],
             search_path: "/usr/bin:/bin",
             variable: &|_| None,
         };

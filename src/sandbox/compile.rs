@@ -1,20 +1,14 @@
 //! Joins a policy, a tree and a command with what this host is into a ready setup, or refuses.
 
 use super::error::SandboxError;
+use super::grant;
 use super::identity::host_ids;
 use super::init::receipt;
 use super::policy::{Command, Policy, ReadGrant, Tree};
 use super::setup::{ALIASES, HOME, Job, Pinned, Setup, TREE, View};
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-/// Paths that are never shown, whoever asks: what lives there is the host's state, not a toolchain.
-const NEVER: [&str; 10] = [
-    "/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp", "/home", "/root", "/var",
-];
 
 /// The longest word of a command with its end. Source: execve(2), `MAX_ARG_STRLEN`, with pages of 4 KiB.
 const LONGEST_WORD: usize = 32 * 4096;
@@ -26,6 +20,11 @@ pub(super) fn compile(
     command: &Command,
     landlock_abi: u32,
 ) -> Result<Setup, SandboxError> {
+    if !policy.require.userns {
+        return Err(SandboxError::NotBuilt {
+            profile: policy.profile.clone(),
+        });
+    }
     let floor = policy.floor();
     if landlock_abi < floor.landlock_abi {
         return Err(SandboxError::BelowFloor {
@@ -99,7 +98,7 @@ type Shown = (Vec<Pinned>, Vec<(PathBuf, PathBuf)>);
 fn view(grants: &[ReadGrant]) -> Result<Shown, SandboxError> {
     let (mut binds, mut links) = (Vec::new(), Vec::new());
     for grant in grants {
-        check_place(&grant.path)?;
+        grant::place(&grant.path).map_err(|refused| refuse(&grant.path, refused.reason))?;
         match fs::symlink_metadata(&grant.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && grant.optional => {}
             Err(error) => return Err(refuse(&grant.path, error.to_string())),
@@ -111,47 +110,10 @@ fn view(grants: &[ReadGrant]) -> Result<Shown, SandboxError> {
         }
     }
     let shown = binds.iter().map(|bind: &Pinned| bind.path.as_path());
-    match listening_socket(shown, &fs::read("/proc/net/unix").unwrap_or_default()) {
+    match grant::listening_socket(shown, &fs::read("/proc/net/unix").unwrap_or_default()) {
         Some((grant, socket)) => Err(refuse(&grant, format!("the socket `{}` lies in it", socket.display()))),
         None => Ok((binds, links)),
     }
-}
-
-/// The first socket below one of the paths, and that path. Connecting takes a name and the right to write to it, whatever
-/// the namespaces: neither a read-only mount nor a network namespace is in the way, and the process behind it is outside.
-///
-/// Source: unix(7), "Pathname socket permissions"; proc_pid_net(5), `unix`. The list has the names as they were bound, so
-/// one bound by a relative name, or later, is not found.
-fn listening_socket<'a>(mut grants: impl Iterator<Item = &'a Path>, list: &[u8]) -> Option<(PathBuf, PathBuf)> {
-    let sockets: Vec<&Path> = list
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
-            let start = line.windows(2).position(|pair| pair == b" /")?;
-            Some(Path::new(OsStr::from_bytes(&line[start + 1..])))
-        })
-        .collect();
-    grants.find_map(|grant| {
-        let socket = sockets.iter().find(|socket| socket.starts_with(grant))?;
-        Some((grant.to_owned(), socket.to_path_buf()))
-    })
-}
-
-fn check_place(path: &Path) -> Result<(), SandboxError> {
-    let normal = path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir);
-    if !normal {
-        return Err(refuse(path, "it is not an absolute, normal path".to_owned()));
-    }
-    let reserved = [TREE, HOME, ALIASES].iter().any(|own| path.starts_with(own));
-    // The shallow ones as such; everything below the directories of live state as well, and below the one that the
-    // command's own temporary directory would hide.
-    let never = NEVER.iter().any(|never| path == Path::new(never))
-        || ["/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"]
-            .iter()
-            .any(|never| path.starts_with(never));
-    if reserved || never {
-        return Err(refuse(path, "this place is never shown to a command".to_owned()));
-    }
-    Ok(())
 }
 
 /// Remembers what a path is now.
@@ -214,21 +176,4 @@ pub fn find_program(policy: &Policy, program: &str) -> Option<PathBuf> {
         let metadata = fs::metadata(&path).ok()?;
         (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then_some(path)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_socket_is_found_below_the_grant_that_shows_it() {
-        let list = b"Num RefCount Protocol Flags Type St Inode Path\n\
-            ffff: 00000002 00000000 00010000 0001 01 17 @/opt/abstract\n\
-            ffff: 00000003 00000000 00000000 0001 03 18\n\
-            ffff: 00000002 00000000 00010000 0001 01 19 /opt/tool s/socket\n";
-        let found = |grants: &[&str]| listening_socket(grants.iter().map(Path::new), list);
-        let (grant, socket) = found(&["/usr", "/opt"]).unwrap();
-        assert_eq!((grant, socket), ("/opt".into(), "/opt/tool s/socket".into()));
-        assert_eq!(found(&["/usr", "/opt/tool"]), None);
-    }
 }

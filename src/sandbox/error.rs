@@ -43,6 +43,12 @@ pub enum SandboxError {
         /// What there is.
         found: String,
     },
+    /// The profile asks to be run without user namespaces, which this version cannot do.
+    #[error("profile `{profile}` runs without user namespaces, and this version of the program cannot do that yet")]
+    NotBuilt {
+        /// The profile.
+        profile: String,
+    },
     /// The caller is root and there is no other id for a sandbox.
     #[error("there is no user id for the sandbox but the host's root")]
     OnlyRoot,
@@ -83,8 +89,16 @@ pub enum SandboxError {
         origin: String,
         /// What is wrong, with the line.
         reason: String,
-        /// The nearest known key, when an unknown one was used.
-        nearest: Option<String>,
+        /// What to write instead, where that is known.
+        remedy: Option<String>,
+    },
+    /// The program that tries acts inside did not say what came of one.
+    #[error("the program that tries what a profile expects did not answer: {outcome}")]
+    Payload {
+        /// How it ended.
+        outcome: String,
+        /// What it said.
+        stderr: String,
     },
     /// A toolchain that the profile names is not installed.
     #[error("profile `{profile}` needs the toolchain `{bundle}`, of which nothing is found on PATH")]
@@ -120,8 +134,10 @@ impl Problem for SandboxError {
             | SandboxError::Channel { .. }
             | SandboxError::Layer { .. }
             | SandboxError::BelowFloor { .. }
+            | SandboxError::NotBuilt { .. }
             | SandboxError::OnlyRoot
             | SandboxError::Grant { .. }
+            | SandboxError::Payload { .. }
             | SandboxError::ToolchainMissing { .. } => FailureClass::Host,
             SandboxError::Command { .. } => FailureClass::Order,
             SandboxError::NoSuchProfile { .. }
@@ -133,21 +149,28 @@ impl Problem for SandboxError {
     fn hint(&self) -> Option<String> {
         match self {
             SandboxError::NoSuchProfile { known, .. } => Some(format!("known profiles: {}", known.join(", "))),
-            SandboxError::ProfileInvalid { nearest, .. } => {
-                nearest.as_ref().map(|key| format!("did you mean `{key}`?"))
-            }
+            SandboxError::ProfileInvalid { remedy, .. } => remedy.clone(),
             SandboxError::Layer { step, errno } => Some(layer_remedy(step, *errno)),
-            SandboxError::BelowFloor { .. } => Some(
-                "run on a newer kernel, name a profile whose [require] this kernel reaches, or do without the layer \
-                     by --waive; `factory doctor` says what this host has"
-                    .to_owned(),
-            ),
+            SandboxError::BelowFloor { profile, .. } => Some(format!(
+                "run on a newer kernel, name a profile whose [require] this kernel reaches, or do without the layer by \
+                 --waive; `factory doctor` says what this host has, and `factory profile show {profile}` which line \
+                 demands it"
+            )),
+            SandboxError::NotBuilt { .. } => {
+                Some("use `verify` or `strict` on a host where user namespaces can be made".to_owned())
+            }
             SandboxError::ToolchainMissing { bundle, .. } => Some(format!(
                 "install it, put it on PATH, or use a profile without `{bundle}`"
             )),
             SandboxError::Grant { .. } => {
                 Some("correct the path in the profile's [fs] read, or mark it `optional = true`".to_owned())
             }
+            SandboxError::Payload { stderr, .. } => Some(match stderr.is_empty() {
+                true => {
+                    "it is this program itself, which needs `@system` for the libraries that it is linked to".to_owned()
+                }
+                false => format!("it said: {stderr}"),
+            }),
             SandboxError::OnlyRoot => {
                 Some("start it as an ordinary user, or map more ids into this user namespace".to_owned())
             }

@@ -15,6 +15,8 @@ mod bundle;
 mod cgroup;
 mod compile;
 mod error;
+mod expect;
+mod grant;
 mod helper;
 mod identity;
 mod init;
@@ -22,6 +24,7 @@ mod launch;
 mod limits;
 mod meter;
 mod output;
+mod plan;
 mod policy;
 mod probe;
 mod profile;
@@ -34,19 +37,26 @@ mod waiver;
 
 pub use compile::find_program;
 pub use error::SandboxError;
+pub use expect::{Act, PAYLOAD, Reply};
+pub use init::seccomp::Summary as FilterSummary;
 pub use launch::{Sandbox, Sink, limit_keepers};
+pub use plan::{LandlockPlan, Mount, Plan, PlannedLimit, Rule, plan};
 pub use policy::{Command, Limits, Network, Policy, ReadGrant, Require, Tmp, Tree, TreeSource};
 pub use probe::{
     Answer, Attempt, CgroupFlavour, CgroupVersion, Cgroups, Facts, Group, Landlock, Setting, Space, landlock, spawn,
 };
-pub use profile::{Operator, load_profile, profile_names};
+pub use profile::{
+    Change, Difference, Expectation, Finding, Granted, LeftOut, Operator, Origin, Profile, Resolved, Value, Wanted,
+    load_profile, profile_names,
+};
 pub use receipt::{Promised, Receipt};
 pub use report::{
     Captured, Enforced, Enforcer, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
 pub use waiver::{Layer, UnknownLayer};
 
-/// Becomes the sandbox helper, or a probe, when the first argument is a hidden subcommand, and then never returns.
+/// Becomes the sandbox helper, a probe, or the program that tries what a profile expects, when the first argument is one of
+/// the hidden subcommands, and then never returns.
 ///
 /// `main` calls this before anything else: the helper must have one thread and nothing of a runtime. A program of others
 /// that embeds this module calls it in the same place, or passes the path of this project's binary to
@@ -56,6 +66,7 @@ pub fn helper_door() {
     match words.next() {
         Some(word) if word == helper::SUBCOMMAND => helper::serve(),
         Some(word) if word == probe::SUBCOMMAND => probe::serve(&words.collect::<Vec<_>>()),
+        Some(word) if word == expect::SUBCOMMAND => expect::perform(words.next()),
         _ => {}
     }
 }

@@ -5,6 +5,7 @@ use super::waiver::Layer;
 use crate::types::{Bytes, RepoPath};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,14 +44,23 @@ pub struct Policy {
     pub snapshots: Vec<PathBuf>,
 }
 
-/// What the tree is besides its files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What the tree is besides its files; the later ones show more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TreeSource {
     /// Plain files without any git directory.
     Export,
     /// The same files in a disposable repository of one commit, made for the run, which knows nothing of the real one.
     SyntheticGit,
+}
+
+impl fmt::Display for TreeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TreeSource::Export => "export",
+            TreeSource::SyntheticGit => "synthetic-git",
+        })
+    }
 }
 
 /// Layers without which a run is refused.
@@ -85,14 +95,23 @@ pub struct Tmp {
     pub inodes: u64,
 }
 
-/// What the command can reach by network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What the command can reach by network; the later ones reach more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// Nothing: no interface is up.
     None,
     /// Its own loopback, which no other process shares.
     Loopback,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Network::None => "none",
+            Network::Loopback => "loopback",
+        })
+    }
 }
 
 /// Resource limits of one command and all that it starts.

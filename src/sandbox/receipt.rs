@@ -166,6 +166,7 @@ mod tests {
     fn receipt() -> Receipt {
         let operator = Operator {
             profiles: None,
+            own: &[],
             search_path: "/usr/bin:/bin",
             variable: &|_| None,
         };

@@ -137,6 +137,7 @@ mod tests {
     fn a_waiver_lowers_the_floor_by_what_it_names_and_nothing_else() {
         let operator = Operator {
             profiles: None,
+            own: &[],
             search_path: "/usr/bin:/bin",
             variable: &|_| None,
         };

@@ -240,6 +240,7 @@ fn the_verify_profile_has_the_python_of_the_operators_path() {
     let path = std::env::var("PATH").unwrap();
     let operator = Operator {
         profiles: None,
+        own: &[],
         search_path: &path,
         variable: &|name| std::env::var(name).ok(),
     };

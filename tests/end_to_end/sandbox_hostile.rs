@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 fn policy() -> Policy {
     let operator = Operator {
         profiles: None,
+        own: &[],
         search_path: "/usr/bin:/bin",
         variable: &|_| None,
     };

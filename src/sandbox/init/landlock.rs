@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use std::path::{Path, PathBuf};
 
 /// The highest ABI that is enforced in full.
-pub(super) const HIGHEST: u32 = 7;
+pub(in crate::sandbox) const HIGHEST: u32 = 7;
 
 /// The rules on what a view holds, opened once for all its runs. What a run writes to is not there yet.
 #[derive(Debug)]

@@ -239,7 +239,10 @@ fn a_profile_that_is_missing_or_wrong_is_refused_with_the_nearest_word() {
     for (profile, words) in [
         (
             "missing",
-            &["there is no profile `missing`", "mistyped, strict, typo, verify"][..],
+            &[
+                "there is no profile `missing`",
+                "legacy-kernel, mistyped, review, strict, typo, verify",
+            ][..],
         ),
         ("../verify", &["there is no profile `../verify`"]),
         ("typo", &["typo.toml", "line ", "`wal`", "did you mean `wall`?"]),

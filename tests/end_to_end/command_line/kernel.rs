@@ -90,6 +90,6 @@ fn a_floor_that_this_kernel_does_not_reach_is_refused_and_not_lowered() {
         });
     }
     // The control: the same profile with a floor that this kernel reaches.
-    place.profile("future", "landlock_abi = 3", "landlock_abi = 1");
+    place.profile("future", "landlock_abi = 3", "landlock_abi = 3");
     place.call(&exec).succeeded();
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 pub(crate) fn policy() -> Policy {
     let operator = Operator {
         profiles: None,
+        own: &[],
         search_path: "/usr/bin:/bin",
         variable: &|_| None,
     };

@@ -1,77 +1,17 @@
-//! Named sets of host paths, so that an allow-list of reads is usable.
+//! Python: the system's, pyenv's, or a virtual environment.
 
-use super::policy::ReadGrant;
-use super::profile::Operator;
-use super::setup::ALIASES;
-use std::collections::BTreeMap;
+use super::{ALIASES, Bundle, SYSTEM_PATH, component, directory};
+use crate::sandbox::profile::Operator;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a bundle puts into a policy.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Bundle {
-    pub(super) read: Vec<ReadGrant>,
-    pub(super) aliases: BTreeMap<String, PathBuf>,
-    /// Directories for the front of `PATH`.
-    pub(super) path: Vec<PathBuf>,
-}
-
-/// The bundles by name.
-pub(super) const NAMES: [&str; 2] = ["@system", "@toolchain.python"];
-
-/// Programs, libraries, and the two of `/etc` that the loader and the links of Debian's alternatives need. No users, hosts
-/// or keys: those are written by the sandbox, with content of its own.
-const SYSTEM: [&str; 10] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/etc/localtime",
-];
-
-/// The directories of `PATH` that belong to the system.
-pub(super) const SYSTEM_PATH: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
-
-/// The paths of a bundle on this host; nothing when its toolchain is not installed.
-pub(super) fn resolve(name: &str, operator: &Operator<'_>) -> Option<Bundle> {
-    match name {
-        "@system" => Some(Bundle {
-            read: SYSTEM
-                .iter()
-                .map(|path| ReadGrant {
-                    path: path.into(),
-                    optional: *path != "/usr",
-                })
-                .collect(),
-            ..Bundle::default()
-        }),
-        "@toolchain.python" => python(operator),
-        _ => None,
-    }
-}
-
 /// The Python that the operator's shell would start: the system's, pyenv's, or that of a virtual environment.
-///
-/// Found by looking at files only: running an interpreter to ask it costs more than everything else that starts a
-/// sandbox.
-fn python(operator: &Operator<'_>) -> Option<Bundle> {
+pub(super) fn toolchain(operator: &Operator<'_>) -> Option<Bundle> {
     let interpreter = ["python3", "python"]
         .iter()
         .find_map(|name| find_interpreter(name, operator))?;
     let mut bundle = Bundle::default();
-    add_prefix(&interpreter, &mut bundle);
+    bundle.add_prefix(&interpreter, is_installation);
     // A virtual environment borrows the library of the interpreter that made it.
     let home = interpreter
         .parent()?
@@ -79,14 +19,13 @@ fn python(operator: &Operator<'_>) -> Option<Bundle> {
         .map(|prefix| prefix.join("pyvenv.cfg"))
         .and_then(|file| venv_home(&file));
     if let Some(home) = home {
-        add_prefix(&home.join("python3"), &mut bundle);
+        bundle.add_prefix(&home.join("python3"), is_installation);
     }
     // Behind links, as `bin/python3` of a virtual environment is one: where the program itself lives.
     let real = fs::canonicalize(&interpreter).ok()?;
-    add_prefix(&real, &mut bundle);
+    bundle.add_prefix(&real, is_installation);
     // What the operator's name leads to, where the directory of the name itself is not shown.
-    let shown = bundle.read.iter().any(|grant| interpreter.starts_with(&grant.path)) || interpreter.starts_with("/usr");
-    let program = if shown { interpreter } else { real };
+    let program = if bundle.shows(&interpreter) { interpreter } else { real };
     // Orders say `python`; some systems have only `python3`, and some installations only a name with the version.
     for name in ["python3", "python"] {
         let mut directories = bundle
@@ -102,22 +41,6 @@ fn python(operator: &Operator<'_>) -> Option<Bundle> {
         bundle.path.push(ALIASES.into());
     }
     Some(bundle)
-}
-
-/// Grants the installation that a program belongs to, unless it is the system's or no installation of its own: beside a
-/// `~/.local/bin/python3` or `~/bin/python3` lies whatever the operator keeps at home.
-fn add_prefix(interpreter: &Path, bundle: &mut Bundle) {
-    let Some(bin) = interpreter.parent() else { return };
-    let Some(prefix) = bin.parent() else { return };
-    let known = bundle.read.iter().any(|grant| prefix.starts_with(&grant.path));
-    if prefix.starts_with("/usr") || prefix == Path::new("/") || known || !is_installation(prefix) {
-        return;
-    }
-    bundle.read.push(ReadGrant {
-        path: prefix.to_owned(),
-        optional: false,
-    });
-    bundle.path.push(bin.to_owned());
 }
 
 /// Whether a directory is a Python installation or a virtual environment, by what the interpreter itself looks for.
@@ -148,10 +71,7 @@ fn find_interpreter(name: &str, operator: &Operator<'_>) -> Option<PathBuf> {
 }
 
 fn pyenv_root(operator: &Operator<'_>) -> Option<PathBuf> {
-    let named = (operator.variable)("PYENV_ROOT").map(PathBuf::from);
-    named
-        .or_else(|| Some(PathBuf::from((operator.variable)("HOME")?).join(".pyenv")))
-        .filter(|root| root.is_dir())
+    directory("PYENV_ROOT", ".pyenv", operator).filter(|root| root.is_dir())
 }
 
 /// The directory of the version in force for the operator. A `.python-version` in a tree is not asked: a tree under test
@@ -159,11 +79,8 @@ fn pyenv_root(operator: &Operator<'_>) -> Option<PathBuf> {
 fn pyenv_version(operator: &Operator<'_>) -> Option<PathBuf> {
     let root = pyenv_root(operator)?;
     let text = (operator.variable)("PYENV_VERSION").or_else(|| fs::read_to_string(root.join("version")).ok())?;
-    let version = text.split([':', '\n']).next()?.trim();
-    let is_name = !version.is_empty() && version != "system" && !version.contains('/') && !version.starts_with('.');
-    is_name
-        .then(|| root.join("versions").join(version))
-        .filter(|prefix| prefix.is_dir())
+    let version = component(text.split([':', '\n']).next()?).filter(|version| *version != "system")?;
+    Some(root.join("versions").join(version)).filter(|prefix| prefix.is_dir())
 }
 
 /// The directory of the interpreter behind a virtual environment. Source: PEP 405, "Specification".
@@ -178,21 +95,10 @@ fn venv_home(file: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scene::{operator, program};
     use super::*;
+    use crate::sandbox::policy::ReadGrant;
     use std::os::unix::fs::symlink;
-
-    fn operator<'a>(path: &'a str, variable: &'a dyn Fn(&str) -> Option<String>) -> Operator<'a> {
-        Operator {
-            profiles: None,
-            search_path: path,
-            variable,
-        }
-    }
-
-    fn program(path: &Path) {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "").unwrap();
-    }
 
     #[test]
     fn a_pyenv_shim_leads_to_the_version_in_force() {
@@ -206,7 +112,7 @@ mod tests {
         let home_text = home.path().display().to_string();
         let variable = move |name: &str| (name == "HOME").then(|| home_text.clone());
         let path = root.join("shims").display().to_string();
-        let bundle = resolve("@toolchain.python", &operator(&path, &variable)).unwrap();
+        let bundle = toolchain(&operator(&path, &variable)).unwrap();
         assert_eq!(
             bundle.read,
             [ReadGrant {
@@ -234,7 +140,7 @@ mod tests {
         )
         .unwrap();
         let path = venv.join("bin").display().to_string();
-        let bundle = resolve("@toolchain.python", &operator(&path, &|_| None)).unwrap();
+        let bundle = toolchain(&operator(&path, &|_| None)).unwrap();
         let granted: Vec<_> = bundle.read.iter().map(|grant| grant.path.clone()).collect();
         assert_eq!(granted, [venv, base]);
     }
@@ -252,16 +158,10 @@ mod tests {
             fs::create_dir_all(&bin).unwrap();
             symlink(base.join("bin/python3"), bin.join("python3")).unwrap();
             let path = bin.display().to_string();
-            let bundle = resolve("@toolchain.python", &operator(&path, &|_| None)).unwrap();
+            let bundle = toolchain(&operator(&path, &|_| None)).unwrap();
             let granted: Vec<_> = bundle.read.iter().map(|grant| grant.path.clone()).collect();
             assert_eq!(granted, std::slice::from_ref(&base));
             assert_eq!(bundle.path.first(), Some(&base.join("bin")));
         }
-    }
-
-    #[test]
-    fn a_missing_toolchain_is_nothing_rather_than_a_guess() {
-        assert_eq!(resolve("@toolchain.python", &operator("/nonexistent", &|_| None)), None);
-        assert_eq!(resolve("@toolchain.cobol", &operator("/usr/bin", &|_| None)), None);
     }
 }
