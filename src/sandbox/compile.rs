@@ -6,6 +6,7 @@ use super::identity::host_ids;
 use super::init::receipt;
 use super::policy::{Command, Policy, ReadGrant, Tree};
 use super::setup::{ALIASES, HOME, Job, Pinned, Setup, TREE, View};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,13 +14,30 @@ use std::path::{Path, PathBuf};
 /// The longest word of a command with its end. Source: execve(2), `MAX_ARG_STRLEN`, with pages of 4 KiB.
 const LONGEST_WORD: usize = 32 * 4096;
 
-/// Makes the setup of one command. `landlock_abi` is what the kernel has.
-pub(super) fn compile(
-    policy: &Policy,
-    tree: &Tree,
-    command: &Command,
-    landlock_abi: u32,
-) -> Result<Setup, SandboxError> {
+/// What of this host every setup depends on, looked up once.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// What the kernel has.
+    pub(super) landlock_abi: u32,
+    /// The caller's own, by name.
+    namespaces: BTreeMap<String, String>,
+    /// Whether there is an id for commands.
+    has_id: bool,
+}
+
+impl Host {
+    pub(super) fn look(landlock_abi: u32) -> std::io::Result<Self> {
+        Ok(Host {
+            landlock_abi,
+            namespaces: receipt::namespaces()?,
+            has_id: host_ids().is_some(),
+        })
+    }
+}
+
+/// Makes the setup of one command.
+pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Host) -> Result<Setup, SandboxError> {
+    let landlock_abi = host.landlock_abi;
     if !policy.require.userns {
         return Err(SandboxError::NotBuilt {
             profile: policy.profile.clone(),
@@ -64,7 +82,9 @@ pub(super) fn compile(
             .map(|(name, target)| (Path::new(ALIASES).join(name), target.clone())),
     );
     let layers = tree.layers.iter().map(|layer| pin(layer)).collect::<Result<_, _>>()?;
-    host_ids().ok_or(SandboxError::OnlyRoot)?;
+    if !host.has_id {
+        return Err(SandboxError::OnlyRoot);
+    }
     let mut limits = policy.limits.clone();
     limits.wall = command.timeout.map_or(limits.wall, |timeout| timeout.min(limits.wall));
     let view = View {
@@ -73,7 +93,7 @@ pub(super) fn compile(
         memfd: policy.memfd,
         landlock_abi,
         snapshots: policy.snapshots.clone(),
-        host_namespaces: receipt::namespaces().map_err(|source| SandboxError::Channel { source })?,
+        host_namespaces: host.namespaces.clone(),
     };
     let job = Job {
         layers,
@@ -109,10 +129,15 @@ fn view(grants: &[ReadGrant]) -> Result<Shown, SandboxError> {
             Ok(_) => binds.push(pin(&grant.path)?),
         }
     }
-    let shown = binds.iter().map(|bind: &Pinned| bind.path.as_path());
+    Ok((binds, links))
+}
+
+/// Refuses a view in which somebody listens. Asked when a root is built: what is shown then stays shown.
+pub(super) fn refuse_sockets(view: &View) -> Result<(), SandboxError> {
+    let shown = view.binds.iter().map(|bind| bind.path.as_path());
     match grant::listening_socket(shown, &fs::read("/proc/net/unix").unwrap_or_default()) {
         Some((grant, socket)) => Err(refuse(&grant, format!("the socket `{}` lies in it", socket.display()))),
-        None => Ok((binds, links)),
+        None => Ok(()),
     }
 }
 

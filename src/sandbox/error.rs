@@ -122,7 +122,10 @@ impl From<LayerFailure> for SandboxError {
 impl SandboxError {
     /// Whether this host lacks a layer, as opposed to a mistake in what was asked for.
     pub fn is_missing_layer(&self) -> bool {
-        matches!(self, SandboxError::Layer { .. } | SandboxError::BelowFloor { .. })
+        matches!(
+            self,
+            SandboxError::Layer { .. } | SandboxError::BelowFloor { .. } | SandboxError::OnlyRoot
+        )
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn serve() -> ! {
         wants_spare: false,
     };
     // The first is wanted soon, or nobody would have started us. What is in its way is told when it is asked for.
-    helper.spare = helper.make_slot().ok();
+    helper.spare = helper.make_slot(&[]).ok();
     helper.serve();
     helper.end()
 }
@@ -124,7 +124,7 @@ impl Helper {
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
             if !heard && self.wants_spare {
                 // Where none can be made, the next that is asked for will say why.
-                self.spare = self.make_slot().ok();
+                self.spare = self.make_slot(&[]).ok();
                 self.wants_spare = false;
             }
             self.collect(&ready[1..]);
@@ -163,24 +163,27 @@ impl Helper {
     /// Takes one request. An error means that the parent is gone or speaks another language.
     fn receive(&mut self) -> Result<(), Errno> {
         let (request, mut descriptors) = receive_bytes(&self.socket)?;
-        let note = descriptors.pop().ok_or(Errno::EPROTO)?;
+        let [run @ .., _] = &descriptors[..] else {
+            return Err(Errno::EPROTO);
+        };
         self.wants_spare = true;
         let spare = self.spare.take();
-        let handed_over = spare.and_then(|spare| hand_over(spare, &request, &descriptors).ok());
+        let handed_over = spare.and_then(|spare| hand_over(spare, &request, run).ok());
         let handed_over = match handed_over {
             Some(slot) => Ok(slot),
             // There was none, or it has been killed in the meantime.
             None => self
-                .make_slot()
-                .and_then(|spare| hand_over(spare, &request, &descriptors)),
+                .make_slot(&descriptors)
+                .and_then(|spare| hand_over(spare, &request, run)),
         };
         match handed_over {
             Ok(mut slot) => {
-                slot.note = Some(File::from(note));
+                slot.note = descriptors.pop().map(File::from);
                 self.slots.push(slot);
             }
             Err(failure) => {
-                // The last of them is the report of the run.
+                // Before the note comes the report of the run.
+                drop(descriptors.pop());
                 let report = descriptors.pop().ok_or(Errno::EPROTO)?;
                 let mut report = File::from(report);
                 tell(&mut report, &ReportLine::Layer(failure));
@@ -190,8 +193,9 @@ impl Helper {
         Ok(())
     }
 
-    /// Clones a slot, which does what needs no view and then waits at its door.
-    fn make_slot(&mut self) -> Result<Spare, LayerFailure> {
+    /// Clones a slot, which does what needs no view and then waits at its door. What else this process has open at the
+    /// moment is closed in it: a copy of a stream would keep the stream from ever ending.
+    fn make_slot(&mut self, open: &[OwnedFd]) -> Result<Spare, LayerFailure> {
         self.made += 1;
         let groups = self.parents.make(self.made);
         let maps = host_ids().map(|(uid, gid)| slot::id_maps(uid, gid));
@@ -207,6 +211,7 @@ impl Helper {
                 // Our copy of the writing end would keep the pipe open after the helper's death. What belongs to other slots
                 // is not for this one.
                 drop((life, door));
+                sys::close_for_good(&open.iter().map(AsFd::as_fd).collect::<Vec<_>>());
                 self.slots.clear();
                 self.spare = None;
                 slot::run(slot::Beginning {

@@ -1,7 +1,7 @@
 //! The parent's side: starts the helper, sends it setups, collects what comes back.
 
 use super::cgroup::Parents;
-use super::compile::compile;
+use super::compile::{Host, compile, refuse_sockets};
 use super::error::SandboxError;
 use super::helper::{DeathNote, LONGEST_REQUEST, Open, SUBCOMMAND};
 use super::identity::host_ids;
@@ -53,7 +53,7 @@ pub struct Sandbox {
     helper: Mutex<Child>,
     /// Slots without a run, the one used last at the end.
     idle: Mutex<Vec<Slot>>,
-    landlock_abi: u32,
+    host: Host,
     /// Who will keep which limit, once anybody wants to know.
     keepers: OnceLock<Keepers>,
 }
@@ -87,7 +87,7 @@ impl Sandbox {
             socket: Some(ours),
             helper: Mutex::new(helper),
             idle: Mutex::new(Vec::new()),
-            landlock_abi: probe::landlock().abi,
+            host: Host::look(probe::landlock().abi).map_err(failed)?,
             keepers: OnceLock::new(),
         })
     }
@@ -115,7 +115,7 @@ impl Sandbox {
         sink: Option<Sink<'_>>,
     ) -> Result<Report, SandboxError> {
         let started = Instant::now();
-        let setup = compile(policy, tree, command, self.landlock_abi)?;
+        let setup = compile(policy, tree, command, &self.host)?;
         let floor = policy.floor();
         if !floor.limits.is_empty() {
             let keepers = self.keepers.get_or_init(limit_keepers);
@@ -154,6 +154,7 @@ impl Sandbox {
                 Err(error) => return Err(error),
             }
         }
+        refuse_sockets(view)?;
         let (ours, theirs) = pair().map_err(channel)?;
         let (note, note_far) = pipe()?;
         let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;

@@ -3,7 +3,7 @@
 //! It is derived from the same setup that is sent to the helper, so it refuses what a run would refuse. What only the
 //! kernel can say is in the receipt of a real run.
 
-use super::compile::{compile, find_program};
+use super::compile::{Host, compile, find_program, refuse_sockets};
 use super::error::SandboxError;
 use super::init::mounts::DEVICES;
 use super::init::{landlock as rules, seccomp};
@@ -93,7 +93,9 @@ pub struct PlannedLimit {
 /// # Errors
 /// As for [`Sandbox::run`](super::Sandbox::run), as far as they can be known without running it.
 pub fn plan(policy: &Policy, tree: &Tree, command: &Command) -> Result<Plan, SandboxError> {
-    let setup = compile(policy, tree, command, probe::landlock().abi)?;
+    let host = Host::look(probe::landlock().abi).map_err(|source| SandboxError::Channel { source })?;
+    let setup = compile(policy, tree, command, &host)?;
+    refuse_sockets(&setup.view)?;
     let Setup { view, job } = &setup;
     let names = job.env.iter().filter_map(|pair| pair.split_once('='));
     Ok(Plan {
