@@ -7,6 +7,7 @@
 //!
 //! It decides nothing that a user of the library would miss.
 
+mod attack;
 mod check;
 mod exec;
 pub mod exit;
@@ -41,6 +42,7 @@ struct Arguments {
 enum Command {
     Run(run::Arguments),
     Exec(exec::Arguments),
+    Attack(attack::Arguments),
     Check(check::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
@@ -60,6 +62,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     let done = match &command {
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
+        Command::Attack(arguments) => attack::attack(arguments, &environment),
         Command::Check(arguments) => check::check(arguments),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),

@@ -1,0 +1,175 @@
+//! X: what launchers leak that were measured, and what came up while attacking this one.
+
+use crate::attack::case::Control::Private;
+use crate::attack::case::Judge::{Orphans, Outside, Tells, Terminal};
+use crate::attack::case::Severity::{Critical, High, Low, Medium};
+use crate::attack::case::{Case, Trait, act};
+use crate::attack::tune;
+
+pub(super) const CASES: &[Case] = &[
+    act(
+        "X01",
+        "boot-id",
+        Low,
+        "the host's boot id, random ids and entropy",
+        &["tell", "/proc/sys/kernel/random/boot_id"],
+    ),
+    act(
+        "X02",
+        "kernel-command-line",
+        Low,
+        "the kernel's command line",
+        &["tell", "/proc/cmdline"],
+    ),
+    act(
+        "X03",
+        "mount-sources",
+        Low,
+        "where on the host the tree lies",
+        &["tell", "/proc/self/mountinfo", "/proc/self/mounts"],
+    )
+    .judged(Tells("factory-attack-")),
+    act(
+        "X04",
+        "key-list",
+        Medium,
+        "the list of keys",
+        &["tell", "/proc/keys", "/proc/key-users"],
+    ),
+    act(
+        "X05",
+        "hardware-proc",
+        Low,
+        "the processor and its memory, in /proc",
+        &["tell", "/proc/cpuinfo", "/proc/meminfo", "/proc/interrupts"],
+    ),
+    act(
+        "X06",
+        "hardware-sys",
+        Low,
+        "the machine and its devices, in /sys",
+        &["tell", "/sys/class/dmi/id", "/sys/devices/system/cpu", "/sys/class/net"],
+    ),
+    act("X07", "uname-host", Low, "the host's name by uname", &["uname"]).judged(Tells("node={hostname} ")),
+    act(
+        "X08",
+        "kernel-version",
+        Low,
+        "the kernel's version in /proc",
+        &["tell", "/proc/version", "/proc/sys/kernel/osrelease"],
+    ),
+    act(
+        "X09",
+        "kernel-files",
+        Medium,
+        "symbols, modules, memory map of the kernel",
+        &["kernel-files"],
+    ),
+    act(
+        "X10",
+        "machine-id",
+        Medium,
+        "the machine's own id",
+        &["tell", "/etc/machine-id", "/var/lib/dbus/machine-id"],
+    ),
+    act("X11", "accounts", Low, "the host's accounts", &["tell", "/etc/passwd"]).judged(Tells("daemon:")),
+    act(
+        "X12",
+        "host-sockets",
+        High,
+        "sockets of daemons in /run",
+        &["run-sockets"],
+    ),
+    act(
+        "X13",
+        "first-process",
+        Medium,
+        "the payload is process 1, so that /proc/1 is its own",
+        &["first-process"],
+    )
+    .controls(&[Private(&["first"])]),
+    act(
+        "X14",
+        "group-kill",
+        Medium,
+        "the launcher's process group is killed",
+        &["kill-group"],
+    )
+    .judged(Outside)
+    .with_bystander(),
+    act(
+        "X15",
+        "terminated-launcher",
+        High,
+        "the launcher is asked to end, and its command lives on",
+        &["ignore-term"],
+    )
+    .judged(Orphans(15)),
+    act(
+        "X16",
+        "terminal-settings",
+        Medium,
+        "the settings of the caller's terminal are changed",
+        &["terminal-settings"],
+    )
+    .judged(Outside)
+    .from(&[Trait::Terminal]),
+    act(
+        "X17",
+        "terminal-title",
+        Medium,
+        "a title is asked back, which types it into the shell",
+        &["sh", "-c", r"printf 'MARK\033]0;x\007\033[21t\033[6n\033[c'"],
+    )
+    .raw()
+    .by_exec()
+    .from(&[Trait::Terminal])
+    .judged(Terminal),
+    act(
+        "X18",
+        "control-group-path",
+        Low,
+        "where in the host's control groups it runs",
+        &["tell", "/proc/self/cgroup"],
+    )
+    .judged(Tells("/process")),
+    act(
+        "X19",
+        "host-load",
+        Low,
+        "load, uptime and statistics of the host, in /proc",
+        &["tell", "/proc/loadavg", "/proc/uptime", "/proc/stat", "/proc/diskstats"],
+    ),
+    act(
+        "X20",
+        "network-list",
+        Low,
+        "interfaces, routes and sockets of the host",
+        &[
+            "tell",
+            "/proc/net/route",
+            "/proc/net/dev",
+            "/proc/net/unix",
+            "/proc/net/tcp",
+        ],
+    )
+    .judged(Tells("eth0")),
+    act(
+        "X21",
+        "wrote-to-shared-file",
+        Critical,
+        "a descriptor of the caller's is written to",
+        &["meddle", "/proc/self/fd/7/victim"],
+    )
+    .judged(Outside),
+    act(
+        "X22",
+        "granted-socket",
+        Critical,
+        "a socket in a granted directory, bound by a relative path",
+        &["unix", "{outside}/granted/socket"],
+    )
+    .judged(Outside)
+    .tuned(tune::grant_plain)
+    .may_refuse(),
+];
