@@ -106,8 +106,7 @@ impl Trial<'_> {
         let before = site.state(self.act.watch_tree);
         let sibling = self.act.sibling.map(|words| self.sibling(&site, words)).transpose()?;
         let mut command = self.command(&site, words, bystander.as_ref())?;
-        let mut seen = self.watch(&mut command, &site)?;
-        drop(sibling);
+        let mut seen = self.watch(&mut command, &site, sibling)?;
         self.afterwards(&site, bystander, &before, &mut seen);
         Ok(seen)
     }
@@ -160,7 +159,9 @@ impl Trial<'_> {
                 argv.extend(prepare.iter().map(|word| site.fill(word)));
                 argv.push("--".to_owned());
             }
-            Subject::Control(Control::Plain | Control::Words(_)) => {}
+            Subject::Control(Control::Plain | Control::Words(_)) => {
+                argv.extend([program, DOOR.to_owned(), "plain".to_owned()]);
+            }
         }
         argv.extend(payload);
         Ok(argv)
@@ -176,20 +177,24 @@ impl Trial<'_> {
         command
             .env_clear()
             .envs(site.environment(&self.ground.search_path, loader))
+            .env("XDG_CACHE_HOME", self.ground.scratch.path().join("cache"))
             .env(super::part::SECRET, &site.secret)
-            .current_dir(site.path("tree"))
-            // Zero is a group of its own.
-            .process_group(bystander.map_or(0, |bystander| bystander.child.id() as i32));
+            .current_dir(site.path("tree"));
+        // A caller with a terminal starts a session, which the first of a group cannot. Zero is a group of its own.
+        if !self.has_terminal() {
+            command.process_group(bystander.map_or(0, |bystander| bystander.child.id() as i32));
+        }
         Ok(command)
     }
 
+    fn has_terminal(&self) -> bool {
+        let is_terminal = |one: &Trait| matches!(one, Trait::Terminal | Trait::FreeTerminal);
+        self.act.caller.iter().any(is_terminal)
+    }
+
     /// Starts the command and looks at it until it ends, or until the judge has seen enough.
-    fn watch(&self, command: &mut Command, site: &Site) -> Result<Seen, AttackError> {
-        let terminal = self
-            .act
-            .caller
-            .iter()
-            .any(|one| matches!(one, Trait::Terminal | Trait::FreeTerminal));
+    fn watch(&self, command: &mut Command, site: &Site, sibling: Option<Sibling>) -> Result<Seen, AttackError> {
+        let terminal = self.has_terminal();
         let failed = |source| AttackError::Start { source };
         let mut near_input = None;
         let (outputs, master) = if terminal {
@@ -235,6 +240,8 @@ impl Trial<'_> {
             elapsed,
             ..Seen::default()
         };
+        // It bears the same token and would count as left over.
+        drop(sibling);
         self.leftovers(site, &mut seen);
         drop(near_input);
         drop(master);
@@ -372,7 +379,8 @@ impl Bystander {
     fn start(ground: &Ground, site: &Site) -> Result<Self, AttackError> {
         let failed = |source| AttackError::Start { source };
         let mut child = Command::new(&ground.program)
-            .args([DOOR, "act", "hold", "bystander"])
+            .args([DOOR, "act", "stand-by", "bystander"])
+            .arg(site.path("outside/granted/file"))
             .env_clear()
             .env("SECRET", &site.secret)
             .current_dir("/")
@@ -393,6 +401,14 @@ impl Bystander {
         let ended = self.child.try_wait().ok().flatten();
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let mut said = String::new();
+        if let Some(mut stdout) = self.child.stdout.take() {
+            let _ = stdout.read_to_string(&mut said);
+        }
+        // Its first line has been read; a further one is a complaint.
+        if let Some(complaint) = said.lines().find(|line| line.starts_with("a pipe")) {
+            return Some(complaint.to_owned());
+        }
         let status = ended?;
         Some(match status.signal() {
             Some(signal) => format!("a process beside the launcher was killed by signal {signal}"),

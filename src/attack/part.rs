@@ -4,6 +4,7 @@
 //! - `caller`: who starts a launcher. Has what a careless operator has: open descriptors, a permissive umask, ignored
 //!   signals, a terminal, keys; then becomes the launcher.
 //! - `launch`: this project's sandbox as any other program would embed it, under a policy from a file.
+//! - `plain`: the launcher that contains nothing, for controls.
 //! - `private`: namespaces of its own with root's rights in them, for controls that need rights or would hurt.
 //!
 //! Each is a process with one thread when it begins, which is why `main` asks here before anything else.
@@ -52,6 +53,7 @@ pub(super) fn play() {
         Some((role, rest)) if role == "caller" => caller(rest),
         Some((role, rest)) if role == "launch" => launch(rest),
         Some((role, rest)) if role == "private" => private(rest),
+        Some((role, rest)) if role == "plain" => plain(rest),
         _ => 2,
     };
     std::process::exit(code)
@@ -296,6 +298,21 @@ fn at_terminal(command: &mut Command, outside: &Path) -> io::Result<i32> {
 
 fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// A launcher that contains nothing: starts the command and waits for it, so that the command's parent is one of ours
+/// and not the runner.
+fn plain(words: &[String]) -> i32 {
+    let Some((program, arguments)) = words.split_first() else {
+        return 2;
+    };
+    match Command::new(program).args(arguments).status() {
+        Ok(status) => code(status),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "cannot start `{program}`: {error}");
+            2
+        }
+    }
 }
 
 /// Runs a command in private namespaces, as root of them.

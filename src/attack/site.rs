@@ -69,7 +69,7 @@ impl Scratch {
             source,
         };
         let directory = tempfile::Builder::new()
-            .prefix("factory-attack-")
+            .prefix(&format!("factory-attack-{}-", std::process::id()))
             .tempdir_in(&place)
             .map_err(failed)?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).map_err(failed)?;
@@ -157,6 +157,7 @@ impl Site {
             "home/.config",
             "outside",
             "outside/granted",
+            "outside/served",
             "outside/open",
         ] {
             let place = directory.join(name);
@@ -217,10 +218,10 @@ impl Site {
         // Bound by another path than its own, as by a relative one: the kernel's list of sockets does not tell its place.
         {
             use std::os::fd::AsRawFd as _;
-            let granted = fs::File::open(directory.join("outside/granted"))?;
+            let granted = fs::File::open(directory.join("outside/served"))?;
             let listener = UnixListener::bind(format!("/proc/self/fd/{}/socket", granted.as_raw_fd()))?;
             fs::set_permissions(
-                directory.join("outside/granted/socket"),
+                directory.join("outside/served/socket"),
                 fs::Permissions::from_mode(0o777),
             )?;
             listener.set_nonblocking(true)?;
@@ -255,6 +256,8 @@ impl Site {
         let host = host
             .as_ref()
             .map(|names| names.nodename().to_string_lossy().into_owned());
+        let release = nix::sys::utsname::uname().ok();
+        let release = release.map(|names| names.release().to_string_lossy().into_owned());
         let filled = word
             .replace("{site}", &self.directory.display().to_string())
             .replace("{home}", &self.path("home").display().to_string())
@@ -264,10 +267,14 @@ impl Site {
             .replace("{tcp}", &port(self.tcp.local_addr()))
             .replace("{udp}", &port(self.udp.local_addr()))
             .replace("{abstract}", &format!("x11-{}", self.token))
+            .replace("{device}", &device_of_root())
+            .replace("{cgroup}", &control_group())
+            .replace("{runner}", &std::process::id().to_string())
             .replace("{pts}", &pts.to_string());
         // Only where it is asked for: the secret and the host's name must not be among the words of other acts.
         filled
             .replace("{secret}", &self.secret)
+            .replace("{release}", &release.unwrap_or_default())
             .replace("{hostname}", &host.unwrap_or_default())
     }
 
@@ -307,7 +314,7 @@ impl Site {
                 "ENV",
                 "PYTHONSTARTUP",
                 "NODE_OPTIONS",
-                "LD_AUDIT",
+                "LD_LIBRARY_PATH",
                 "GIT_DIR",
                 "PERL5OPT",
             ] {
@@ -347,6 +354,26 @@ impl Site {
     }
 }
 
+/// The device that the host's root lies on, or a text that is in no list of mounts.
+fn device_of_root() -> String {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let root = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/"));
+    let device = root
+        .and_then(|line| line.split(' ').next())
+        .filter(|device| device.starts_with("/dev/"));
+    device.unwrap_or("no-device").to_owned()
+}
+
+/// The longest path of a control group that this process is in, or a text that is in no list of them.
+fn control_group() -> String {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let paths = groups
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .filter(|path| path.len() > 1);
+    paths.max_by_key(|path| path.len()).unwrap_or("no-group").to_owned()
+}
+
 /// What differs between two states, as sentences, three at most.
 pub(super) fn changes(before: &BTreeMap<PathBuf, String>, after: &BTreeMap<PathBuf, String>) -> Vec<String> {
     let name = |path: &Path| {
@@ -380,6 +407,10 @@ fn describe(directory: &Path, state: &mut BTreeMap<PathBuf, String>) {
         if state.len() > MOST_ENTRIES {
             return;
         }
+        // Its number of names changes with every other site.
+        if path.file_name() == Some(PAYLOAD.as_ref()) {
+            continue;
+        }
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
         };
@@ -407,7 +438,7 @@ fn describe(directory: &Path, state: &mut BTreeMap<PathBuf, String>) {
     }
 }
 
-/// Makes the tree a work tree of git, with one commit, and a second repository whose objects it shares.
+/// Makes the tree a work tree of git, with one commit.
 fn git_repository(directory: &Path) -> std::io::Result<()> {
     let tree = directory.join("tree");
     let git = |arguments: &[&str], at: &Path| {
@@ -425,10 +456,6 @@ fn git_repository(directory: &Path) -> std::io::Result<()> {
     git(&["init", "--quiet", "--initial-branch=work", "."], &tree)?;
     git(&["add", "file", "sub"], &tree)?;
     git(&["commit", "--quiet", "--message=base"], &tree)?;
-    git(
-        &["clone", "--quiet", "--bare", "--local", "tree", "outside/host.git"],
-        directory,
-    )?;
     // The work tree belongs to whom the launcher runs it as.
     let mut pending = vec![tree];
     while let Some(path) = pending.pop() {

@@ -25,6 +25,13 @@ pub(super) fn grant_plain(policy: &mut Policy, site: &Path) {
     });
 }
 
+pub(super) fn grant_served(policy: &mut Policy, site: &Path) {
+    policy.read.push(ReadGrant {
+        path: site.join("outside/served"),
+        optional: false,
+    });
+}
+
 pub(super) fn few_processes(policy: &mut Policy, _: &Path) {
     policy.limits.pids = 64;
 }

@@ -1,7 +1,7 @@
 //! Acts on files.
 
 use super::{
-    Acts, Done, Refused, any, but_token, in_child, number, own_mount_namespace, path_bytes, refused, token, word,
+    Acts, Done, Refused, any, but_token, call, in_child, number, own_mount_namespace, path_bytes, refused, token, word,
 };
 use crate::attack::sys::{self, Arg};
 use nix::errno::Errno;
@@ -22,7 +22,7 @@ pub(super) const ACTS: Acts = &[
     ("open-write", |words| any(but_token(words), |path| open(path, true))),
     ("create", create),
     ("plant-system", plant_system),
-    ("remount", remount),
+    ("remount", |words| any(but_token(words), |place| remount(place))),
     ("meddle", meddle),
     ("truncate", |words| {
         Ok(format!("{}", call_path(libc::SYS_truncate, word(words, 0)?, 0)?))
@@ -73,6 +73,8 @@ pub(super) const ACTS: Acts = &[
     ("immutable", immutable),
     ("forbid-tree", forbid_tree),
     ("git-plant", git_plant),
+    ("lock", lock),
+    ("observe", observe),
     ("late-paths", |words| {
         let home = word(words, 0)?.to_owned();
         any([".ssh/rc", ".config/autostart", ".profile", ".envrc"], |name| {
@@ -132,9 +134,8 @@ fn plant_system(words: &[String]) -> Done {
     })
 }
 
-fn remount(words: &[String]) -> Done {
+fn remount(place: &str) -> Done {
     own_mount_namespace();
-    let place = word(words, 0)?;
     let none: Option<&str> = None;
     let remounted = mount(none, place, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, none);
     if remounted.is_ok() {
@@ -583,26 +584,41 @@ fn git_plant(words: &[String]) -> Done {
             fs::write("file", "hidden edit\n")?;
             fs::write(".git/index", "")?;
         }
-        "objects" => {
-            for path in walk(Path::new(".git/objects"), 2000) {
-                if path.is_file() {
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-                    OpenOptions::new().write(true).truncate(true).open(&path)?;
-                }
-            }
-        }
         _ => return refused(Errno::EINVAL, kind),
     }
     Ok(format!("plant {kind}"))
 }
 
-fn walk(directory: &Path, most: usize) -> Vec<std::path::PathBuf> {
-    let mut found = vec![directory.to_owned()];
-    let mut next = 0;
-    while next < found.len() && found.len() < most {
-        let entries = fs::read_dir(&found[next]).into_iter().flatten().flatten();
-        found.extend(entries.map(|entry| entry.path()).collect::<Vec<_>>());
-        next += 1;
+/// Locks a file that can only be read: whoever of the host wants the lock has to wait.
+fn lock(words: &[String]) -> Done {
+    let file = File::open(word(words, 0)?)?;
+    any(["flock", "lease"], |way| {
+        match way {
+            // LOCK_EX | LOCK_NB.
+            "flock" => call(libc::SYS_flock, &[i64::from(file.as_raw_fd()), 6])?,
+            _ => call(
+                libc::SYS_fcntl,
+                &[
+                    i64::from(file.as_raw_fd()),
+                    i64::from(libc::F_SETLEASE),
+                    i64::from(libc::F_RDLCK),
+                ],
+            )?,
+        };
+        Ok(format!("hold a {way}"))
+    })
+}
+
+/// Watches a file that can only be read, and waits for somebody of the host to open it.
+fn observe(words: &[String]) -> Done {
+    use nix::poll::{PollFd, PollFlags, poll};
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+    use std::os::fd::AsFd as _;
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+    inotify.add_watch(word(words, 0)?, AddWatchFlags::IN_OPEN)?;
+    let mut polled = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut polled, 1500_u16)? {
+        0 => refused(Errno::EAGAIN, "nothing was seen"),
+        _ => Ok("see the host open a file".to_owned()),
     }
-    found
 }

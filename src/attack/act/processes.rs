@@ -22,6 +22,14 @@ pub(super) const ACTS: Acts = &[
         nap(25_000);
         Ok("hold".to_owned())
     }),
+    ("stand-by", |words| stand_by(word(words, 1)?)),
+    ("schedule-parent", |_| {
+        // SCHED_IDLE with `struct sched_param` of priority 0, for whoever started this.
+        let parent = i64::from(getppid().as_raw());
+        let mut words = [sys::Arg::Int(parent), sys::Arg::Int(5), sys::Arg::Read(&[0; 4])];
+        sys::syscall(libc::SYS_sched_setscheduler, &mut words)?;
+        Ok(format!("let process {parent} starve"))
+    }),
     ("descriptors", descriptors),
     ("environment", |_| {
         let all: Vec<_> = std::env::vars()
@@ -111,6 +119,8 @@ pub(super) const ACTS: Acts = &[
     ("exit", |words| std::process::exit(number(words, 0)? as i32)),
     ("die", |words| {
         let signal = Signal::try_from(number(words, 0)? as i32)?;
+        // The runtime has handlers of its own, as for SIGSEGV. Those of SIGKILL cannot be set, nor need to be.
+        let _ = disposition(signal, 0);
         kill(getpid(), signal)?;
         nap(1000);
         refused(Errno::EIO, "still here")
@@ -124,8 +134,13 @@ pub(super) const ACTS: Acts = &[
 ];
 
 fn ignore(signal: Signal) -> Result<(), Errno> {
+    disposition(signal, 1)
+}
+
+/// Sets the default action of a signal, zero, or has it ignored, one.
+fn disposition(signal: Signal, handler: u8) -> Result<(), Errno> {
     let mut action = [0_u8; 32];
-    action[0] = 1;
+    action[0] = handler;
     let mut words = [
         sys::Arg::Int(i64::from(signal as i32)),
         sys::Arg::Bytes(&mut action),
@@ -149,6 +164,29 @@ fn descriptors(_: &[String]) -> Done {
     } else {
         Ok(format!("inherit {}", found.join(" ")))
     }
+}
+
+/// What the operator's own programs do meanwhile: open a file, make a pipe. Says so when a pipe is smaller than usual.
+fn stand_by(path: &str) -> Done {
+    println!("did hold");
+    std::io::stdout().flush()?;
+    let usual = pipe_size()?;
+    for _ in 0..250 {
+        let _ = fs::read(path);
+        let size = pipe_size()?;
+        if size < usual {
+            println!("a pipe of the operator's holds {size} bytes instead of {usual}");
+            break;
+        }
+        nap(100);
+    }
+    nap(25_000);
+    Ok("stand by".to_owned())
+}
+
+fn pipe_size() -> Result<i32, Refused> {
+    let (reader, _writer) = std::io::pipe()?;
+    Ok(fcntl(&reader, FcntlArg::F_GETPIPE_SZ)?)
 }
 
 /// Whether a read of standard input comes back at once.
@@ -291,8 +329,8 @@ fn signals(_: &[String]) -> Done {
             .trim();
         u64::from_str_radix(text, 16).unwrap_or(0)
     };
-    // The Rust runtime ignores SIGPIPE, number 13, by itself.
-    let ignored = set("SigIgn:") & !(1 << 12);
+    // The Rust runtime ignores SIGPIPE, number 13, by itself, and the C library's posix_spawn(3) its own, 32 and 33.
+    let ignored = set("SigIgn:") & !(1 << 12 | 3 << 31);
     let blocked = set("SigBlk:");
     if ignored | blocked == 0 {
         refused(Errno::EPERM, "none ignored, none blocked")
@@ -350,9 +388,12 @@ fn daemon(_: &[String]) -> Done {
 }
 
 /// Kills what started it. The launcher's answer must arrive all the same.
-fn kill_parent(_: &[String]) -> Done {
+fn kill_parent(words: &[String]) -> Done {
     let parent = getppid();
-    // The first process of a host never has a payload of ours for its child: there is a caller in between.
+    if i64::from(parent.as_raw()) == number(words, 0)? {
+        // A launcher that became the payload: the runner is the parent, and would be gone.
+        std::process::exit(9);
+    }
     if parent.as_raw() > 0 {
         for signal in [Signal::SIGTERM, Signal::SIGSTOP, Signal::SIGKILL] {
             let _ = kill(parent, signal);

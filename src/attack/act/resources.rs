@@ -25,6 +25,7 @@ pub(super) const ACTS: Acts = &[
     ("drip", drip),
     ("core", core),
     ("realtime", realtime),
+    ("pipes", pipes),
 ];
 
 const MIB: usize = 1 << 20;
@@ -249,4 +250,23 @@ fn realtime(_: &[String]) -> Done {
         };
         Ok(what.to_owned())
     })
+}
+
+/// As many large pipes as a user may have before new ones become small, held for a while.
+fn pipes(_: &[String]) -> Done {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        let (reader, writer) = std::io::pipe()?;
+        if let Err(errno) = fcntl(&reader, FcntlArg::F_SETPIPE_SZ(1 << 20)) {
+            nap(1000);
+            return refused(errno, format!("after {}", held.len()));
+        }
+        held.push((reader, writer));
+    }
+    nap(1000);
+    refused(
+        Errno::EPERM,
+        format!("{} pipes were made, and nobody else's are smaller", held.len()),
+    )
 }

@@ -2,7 +2,7 @@
 //!
 //! What is found is answered; the judge knows what must not be in it.
 
-use super::{Acts, Done, any, but_token, refused, word};
+use super::{Acts, Done, any, but_token, refused};
 use crate::attack::sys::{self, Arg};
 use nix::errno::Errno;
 use std::fs;
@@ -41,8 +41,8 @@ pub(super) const ACTS: Acts = &[
             },
         )
     }),
-    ("processes", |words| {
-        let marker = word(words, 0)?;
+    ("processes", |_| {
+        // The bystander's words, which no launcher has among its own in this order.
         let entries = fs::read_dir("/proc")?.flatten();
         let found = entries
             .filter(|entry| {
@@ -52,7 +52,9 @@ pub(super) const ACTS: Acts = &[
                     .bytes()
                     .all(|byte| byte.is_ascii_digit())
             })
-            .any(|entry| fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.contains(marker)));
+            .any(|entry| {
+                fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.contains("stand-by\0bystander"))
+            });
         if found {
             Ok("see a process of the host".to_owned())
         } else {

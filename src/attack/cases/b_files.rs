@@ -66,9 +66,9 @@ pub(super) const CASES: &[Case] = &[
         "remount-rw",
         Critical,
         "a read-only mount is made writable",
-        &["remount", "/usr"],
+        &["remount", "/usr", "/"],
     )
-    .controls(&[Private(&["tmpfs:/mnt"]), Words(&["remount", "/usr"])]),
+    .controls(&[Private(&[])]),
     act(
         "B06",
         "chmod-outside",
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         "proc-visibility",
         Medium,
         "a process of the host is seen",
-        &["processes", "bystander"],
+        &["processes"],
     )
     .with_bystander(),
     act(

@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         "pid1-kill",
         Medium,
         "the parent is killed, and the outcome with it",
-        &["kill-parent"],
+        &["kill-parent", "{runner}"],
     )
     .judged(Status(7)),
     act(
@@ -130,7 +130,7 @@ pub(super) const CASES: &[Case] = &[
         &["close-all", "3"],
     )
     .judged(Status(3))
-    .controls(&[Words(&["kill-parent"]), Plain]),
+    .controls(&[Words(&["kill-parent", "{runner}"]), Plain]),
     product(
         "F16",
         "concurrent-100",

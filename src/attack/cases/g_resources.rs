@@ -45,7 +45,7 @@ pub(super) const CASES: &[Case] = &[
         "cpu-time",
         Medium,
         "four processes together compute longer than is allowed to all",
-        &["spin-many", "4", "1500"],
+        &["spin-many", "4", "1200"],
     )
     .tuned(tune::little_cpu)
     .alone(),

@@ -84,7 +84,7 @@ pub(super) const CASES: &[Case] = &[
         "proc-masked",
         High,
         "where /proc cannot be mounted, the host's is shown",
-        &["processes", "bystander"],
+        &["processes"],
     )
     .from(&[Trait::MaskedProc])
     .with_bystander()

@@ -28,6 +28,7 @@ pub(super) const CASES: &[Case] = &[
         "where on the host the tree lies",
         &["tell", "/proc/self/mountinfo", "/proc/self/mounts"],
     )
+    .from(&[Trait::Alias])
     .judged(Tells("factory-attack-")),
     act(
         "X04",
@@ -132,7 +133,7 @@ pub(super) const CASES: &[Case] = &[
         "where in the host's control groups it runs",
         &["tell", "/proc/self/cgroup"],
     )
-    .judged(Tells("/process")),
+    .judged(Tells("{cgroup}")),
     act(
         "X19",
         "host-load",
@@ -167,9 +168,78 @@ pub(super) const CASES: &[Case] = &[
         "granted-socket",
         Critical,
         "a socket in a granted directory, bound by a relative path",
-        &["unix", "{outside}/granted/socket"],
+        &["unix", "{outside}/served/socket"],
     )
     .judged(Outside)
+    .tuned(tune::grant_served)
+    .may_refuse(),
+    act(
+        "X23",
+        "fake-filter",
+        Critical,
+        "a filter that says yes and does nothing goes unnoticed",
+        &["hello"],
+    )
+    .from(&[Trait::FakeSeccomp])
+    .may_refuse()
+    .ours_only(),
+    act(
+        "X24",
+        "mount-devices",
+        Low,
+        "the device that the host's root lies on",
+        &["tell", "/proc/self/mountinfo", "/proc/self/mounts"],
+    )
+    .judged(Tells("{device} ")),
+    act(
+        "X25",
+        "uptime",
+        Low,
+        "how long the host is up and how much memory it has, by sysinfo",
+        &["uptime"],
+    ),
+    act(
+        "X26",
+        "kernel-release",
+        Low,
+        "the kernel's release by uname",
+        &["uname"],
+    )
+    .judged(Tells("release={release} ")),
+    act(
+        "X27",
+        "starve-supervisor",
+        Medium,
+        "the process that waits for the command is made to starve",
+        &["schedule-parent"],
+    ),
+    act(
+        "X28",
+        "observe-host",
+        Low,
+        "the host's use of a file that is granted for reading is watched",
+        &["observe", "{outside}/granted/file"],
+    )
+    .with_bystander()
     .tuned(tune::grant_plain)
     .may_refuse(),
+    act(
+        "X29",
+        "lock-granted-file",
+        Medium,
+        "a file that is granted for reading is locked against the host",
+        &["lock", "{outside}/granted/file"],
+    )
+    .tuned(tune::grant_plain)
+    .may_refuse(),
+    act(
+        "X30",
+        "pipe-pages",
+        Medium,
+        "the memory for pipes that a user may have is used up",
+        &["pipes"],
+    )
+    .judged(Outside)
+    .with_bystander()
+    .alone(),
 ];
