@@ -438,6 +438,7 @@ fn end_all(token: &str) {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Stream {
     Out,
     Err,
@@ -463,10 +464,6 @@ fn read_in_background(
             }
             let room = KEPT.saturating_sub(kept).min(length);
             kept += room;
-            let stream = match stream {
-                Stream::Out => Stream::Out,
-                Stream::Err => Stream::Err,
-            };
             if sender
                 .send(Piece(stream, started.elapsed(), length as u64, buffer[..room].to_vec()))
                 .is_err()

@@ -7,10 +7,66 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Cases that the sandbox does not keep in today, each with the reason. A case that gets kept in has to leave this list.
-const KNOWN_OPEN: [(&str, &str); 0] = [];
+const KNOWN_OPEN: [(&str, &str); 12] = [
+    (
+        "C11",
+        "an order that allows `.gitmodules` has it promoted, whatever address it names",
+    ),
+    (
+        "G05",
+        "processor time is limited for each process, not for all together",
+    ),
+    ("G07", "nobody watches for silence"),
+    (
+        "G18",
+        "the floor of limits is not looked at, and no report says who keeps a limit",
+    ),
+    (
+        "X22",
+        "sockets are found by the names that they were bound by, and these need not tell their place",
+    ),
+    (
+        "X23",
+        "under an outer filter the mode that is read back says nothing about ours",
+    ),
+    ("X24", "a bind mount tells its device in /proc/self/mountinfo"),
+    ("X25", "there is no time namespace, and none for the size of the memory"),
+    ("X26", "no namespace holds the kernel's release"),
+    ("X27", "the first process has the command's user id"),
+    ("X28", "a bind mount shares the file with the host, and its events"),
+    ("X29", "a bind mount shares the file with the host, and its locks"),
+];
 
 /// Cases that not even the control can carry out on some hosts, each with what such a host lacks.
-const MAY_BE_SKIPPED: [(&str, &str); 0] = [];
+const MAY_BE_SKIPPED: [(&str, &str); 24] = [
+    ("B03", "a right to read the host's password hashes"),
+    ("B13", "a right to make devices"),
+    ("B27", "a right to open files by handle"),
+    ("B34", "a right to make files immutable, or a file system that can"),
+    ("D01", "x32"),
+    ("D02", "the entry of 32-bit programs"),
+    ("D03", "32-bit programs"),
+    ("D09", "a right to make maps"),
+    ("D13", "sockets for cryptography"),
+    ("D14", "sockets for virtual machines"),
+    ("D23", "a right to set the clock"),
+    ("D24", "a right to read the kernel's log"),
+    ("D33", "a place to register interpreters"),
+    ("D34", "a right to write to control groups"),
+    ("D35", "a mitigation that a process may switch"),
+    ("G04", "swap"),
+    ("G16", "a right to schedule in real time"),
+    ("G17", "a right to write to control groups"),
+    ("G15", "core files"),
+    ("I03", "profiles that extend others"),
+    ("X12", "daemons with sockets in /run"),
+    ("X18", "a control group of its own"),
+    ("X24", "a root on a device"),
+    (
+        "X30",
+        "a user whose share of pipe memory can be used up by another process of the same user",
+    ),
+];
 
 /// The binary under test; the run as an ordinary user has a copy that this user can reach.
 fn program() -> PathBuf {
@@ -57,7 +113,10 @@ fn every_case_is_carried_out_and_only_what_is_known_to_be_open_escapes() {
     }
     let may_be_skipped: BTreeSet<_> = MAY_BE_SKIPPED.iter().map(|(id, _)| *id).collect();
     let undeclared: Vec<_> = skipped.difference(&may_be_skipped).map(|id| (id, ours[id])).collect();
-    assert!(undeclared.is_empty(), "skipped without a declared reason: {undeclared:#?}");
+    assert!(
+        undeclared.is_empty(),
+        "skipped without a declared reason: {undeclared:#?}"
+    );
 
     let not_kept: BTreeSet<_> = &with(&ours, "escaped") | &with(&ours, "broken");
     let known: BTreeSet<_> = KNOWN_OPEN
@@ -68,7 +127,11 @@ fn every_case_is_carried_out_and_only_what_is_known_to_be_open_escapes() {
     let new: Vec<_> = not_kept.difference(&known).map(|id| (id, ours[id])).collect();
     assert!(new.is_empty(), "not kept in, as {}: {new:#?}", who());
     let closed: Vec<_> = known.difference(&not_kept).collect();
-    assert!(closed.is_empty(), "kept in now, take them off the list, as {}: {closed:?}", who());
+    assert!(
+        closed.is_empty(),
+        "kept in now, take them off the list, as {}: {closed:?}",
+        who()
+    );
 
     // What is contained was shown to be able to escape, by a control outside or within the check.
     for case in document["cases"].as_array().unwrap() {

@@ -493,7 +493,7 @@ fn immutable(_: &[String]) -> Done {
 
 fn forbid_tree(_: &[String]) -> Done {
     for path in ["sub/other", "sub", "file"] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000))?;
     }
     Ok("take every permission away".to_owned())
 }

@@ -268,7 +268,7 @@ fn capabilities(_: &[String]) -> Done {
                 && line
                     .split_whitespace()
                     .nth(1)
-                    .is_some_and(|set| set.trim_matches('0') != "")
+                    .is_some_and(|set| !set.trim_matches('0').is_empty())
         })
         .collect();
     if held.is_empty() {

@@ -179,11 +179,13 @@ fn spin_many(words: &[String]) -> Done {
     }
 }
 
+/// User and system time of this process.
 fn cpu_time() -> Duration {
     use nix::sys::resource::{UsageWho, getrusage};
-    let usage = getrusage(UsageWho::RUSAGE_SELF).map(|usage| usage.user_time());
-    usage.map_or(Duration::ZERO, |time| {
-        Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1000)
+    let duration = |time: nix::sys::time::TimeVal| Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1000);
+    let usage = getrusage(UsageWho::RUSAGE_SELF);
+    usage.map_or(Duration::ZERO, |usage| {
+        duration(usage.user_time()) + duration(usage.system_time())
     })
 }
 

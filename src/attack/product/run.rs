@@ -491,10 +491,10 @@ pub(in crate::attack) fn killed_runs(ground: &Ground) -> Result<Finding, AttackE
             break;
         }
     }
-    if promoted == 0 {
-        if let Some(said) = project.works(ground)? {
-            return useless(said);
-        }
+    if promoted == 0
+        && let Some(said) = project.works(ground)?
+    {
+        return useless(said);
     }
     finding(
         wrong,
