@@ -211,7 +211,7 @@ pub(super) const CASES: &[Case] = &[
         "starve-supervisor",
         Medium,
         "the process that waits for the command is made to starve",
-        &["schedule-parent"],
+        &["schedule-parent", "{runner}"],
     ),
     act(
         "X28",
