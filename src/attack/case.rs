@@ -154,6 +154,8 @@ pub(super) struct Act {
     pub(super) watch_tree: bool,
     /// Whether a process stands by, in the launcher's process group and with a secret, that must stay alive and unread.
     pub(super) bystander: bool,
+    /// Whether the bystander complains when its pipes become smaller.
+    pub(super) watch_pipes: bool,
     /// A shell command line that the operator runs in the tree afterwards.
     pub(super) aftermath: Option<&'static str>,
     /// Whether the tree is a work tree of git.
@@ -287,6 +289,7 @@ pub(super) const fn act(
             tune: None,
             watch_tree: false,
             bystander: false,
+            watch_pipes: false,
             aftermath: None,
             git: false,
             may_refuse: false,
@@ -351,6 +354,7 @@ with! {
     raw() => raw = true;
     watching_the_tree() => watch_tree = true;
     with_bystander() => bystander = true;
+    watching_pipes() => watch_pipes = true;
     then(command: &'static str) => aftermath = Some(command);
     in_git() => git = true;
     may_refuse() => may_refuse = true;

@@ -339,7 +339,7 @@ impl Trial<'_> {
                 .stderr(Stdio::null())
                 .status();
         }
-        if let Some(word) = bystander.and_then(Bystander::end) {
+        if let Some(word) = bystander.and_then(|bystander| bystander.end(self.act.watch_pipes)) {
             seen.outside.push(word);
         }
         // What the caller noticed about its terminal.
@@ -397,7 +397,7 @@ impl Bystander {
     }
 
     /// Ends it; a sentence when somebody else already had.
-    fn end(mut self) -> Option<String> {
+    fn end(mut self, hear_complaint: bool) -> Option<String> {
         let ended = self.child.try_wait().ok().flatten();
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -405,8 +405,9 @@ impl Bystander {
         if let Some(mut stdout) = self.child.stdout.take() {
             let _ = stdout.read_to_string(&mut said);
         }
-        // Its first line has been read; a further one is a complaint.
-        if let Some(complaint) = said.lines().find(|line| line.starts_with("a pipe")) {
+        // Its first line has been read; a further one is a complaint. Only one case is the reason for it.
+        let complaint = said.lines().find(|line| line.starts_with("a pipe"));
+        if let Some(complaint) = complaint.filter(|_| hear_complaint) {
             return Some(complaint.to_owned());
         }
         let status = ended?;

@@ -34,6 +34,17 @@ pub(super) const ACTS: Acts = &[
         Ok(format!("let process {parent} starve"))
     }),
     ("descriptors", descriptors),
+    ("descriptors-of-others", |_| {
+        let others = [1, getppid().as_raw()];
+        any(
+            others.into_iter().flat_map(|pid| (0..12).map(move |fd| (pid, fd))),
+            |(pid, fd)| {
+                let path = format!("/proc/{pid}/fd/{fd}");
+                OpenOptions::new().write(true).open(&path)?;
+                Ok(format!("open {path}"))
+            },
+        )
+    }),
     ("environment", |_| {
         let all: Vec<_> = std::env::vars()
             .map(|(name, value)| format!("{name}={value}"))

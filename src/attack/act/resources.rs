@@ -26,6 +26,11 @@ pub(super) const ACTS: Acts = &[
     ("core", core),
     ("realtime", realtime),
     ("pipes", pipes),
+    ("socket-memory", socket_memory),
+    ("sync", |_| {
+        call(libc::SYS_sync, &[])?;
+        Ok("have everything on the host written out".to_owned())
+    }),
 ];
 
 const MIB: usize = 1 << 20;
@@ -254,21 +259,49 @@ fn realtime(_: &[String]) -> Done {
     })
 }
 
-/// As many large pipes as a user may have before new ones become small, held for a while.
+/// As many pipes as a user may have before new ones become small, held for a while. Large ones first, and when no further
+/// pipe may be made larger, some more of the usual size.
 fn pipes(_: &[String]) -> Done {
     use nix::fcntl::{FcntlArg, fcntl};
-    let mut held = Vec::new();
-    for _ in 0..80 {
+    let (mut held, mut refusal) = (Vec::new(), None);
+    while held.len() < 200 {
         let (reader, writer) = std::io::pipe()?;
-        if let Err(errno) = fcntl(&reader, FcntlArg::F_SETPIPE_SZ(1 << 20)) {
-            nap(1000);
-            return refused(errno, format!("after {}", held.len()));
+        if refusal.is_none() {
+            refusal = fcntl(&reader, FcntlArg::F_SETPIPE_SZ(1 << 20)).err();
         }
         held.push((reader, writer));
     }
     nap(1000);
+    let errno = refusal.unwrap_or(Errno::EPERM);
     refused(
-        Errno::EPERM,
+        errno,
         format!("{} pipes were made, and nobody else's are smaller", held.len()),
     )
+}
+
+/// Bytes on their way between sockets, which are memory of the kernel and in no process's share.
+fn socket_memory(words: &[String]) -> Done {
+    use std::os::unix::net::UnixStream;
+    let most = number(words, 0)?.min(400) << 20;
+    let (mut held, mut sent) = (Vec::new(), 0);
+    let block = vec![b'x'; 64 << 10];
+    let mut failed = None;
+    while sent < most && failed.is_none() {
+        match UnixStream::pair() {
+            Ok((mut near, far)) => {
+                near.set_nonblocking(true)?;
+                while let Ok(length) = near.write(&block) {
+                    sent += length as i64;
+                }
+                held.push((near, far));
+            }
+            Err(error) => failed = Some(Refused::from(error)),
+        }
+    }
+    // Long enough for whoever looks now and then.
+    nap(1200);
+    match failed {
+        None => Ok(format!("hold {} MiB in {} pairs of sockets", sent >> 20, held.len())),
+        Some(failed) => refused(failed.errno, format!("after {} MiB", sent >> 20)),
+    }
 }

@@ -3,8 +3,8 @@
 use crate::attack::case::Control::Private;
 use crate::attack::case::Judge::{Orphans, Outside, Tells, Terminal};
 use crate::attack::case::Severity::{Critical, High, Low, Medium};
-use crate::attack::case::{Case, Trait, act};
-use crate::attack::tune;
+use crate::attack::case::{Case, Trait, act, product};
+use crate::attack::{product, tune};
 
 pub(super) const CASES: &[Case] = &[
     act(
@@ -241,5 +241,43 @@ pub(super) const CASES: &[Case] = &[
     )
     .judged(Outside)
     .with_bystander()
+    .watching_pipes()
     .alone(),
+    act(
+        "X31",
+        "socket-memory",
+        High,
+        "memory of the kernel's is taken by bytes between sockets",
+        &["socket-memory", "300"],
+    )
+    .tuned(tune::little_memory)
+    .alone(),
+    act(
+        "X32",
+        "host-sync",
+        Low,
+        "all that the host has yet to write is written at once",
+        &["sync"],
+    ),
+    product(
+        "X33",
+        "run-output",
+        High,
+        "sequences in a command's output reach the terminal by `run`, `show` or `status`",
+        product::output_of_runs,
+    ),
+    act(
+        "X34",
+        "supervisor-descriptors",
+        High,
+        "a descriptor of the first process or the launcher is opened by its link",
+        &["descriptors-of-others"],
+    ),
+    product(
+        "X35",
+        "hostile-tree",
+        Critical,
+        "a commit whose tree names git's own files or leads out",
+        product::hostile_trees,
+    ),
 ];

@@ -9,6 +9,7 @@ use crate::types::Sha256;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -670,6 +671,90 @@ pub(in crate::attack) fn quoted_output(ground: &Ground) -> Result<Finding, Attac
             .collect(),
         "output stands between marks of its own digest",
     )
+}
+
+/// Trees that git itself would not make from files, made by hand.
+pub(in crate::attack) fn hostile_trees(ground: &Ground) -> Result<Finding, AttackError> {
+    let project = Project::new(ground, &[])?;
+    let blob = project.git(&["rev-parse", "HEAD:a.txt"])?;
+    let commit = |name: &str| -> Result<String, AttackError> {
+        let mut command = crate::attack::site::git(&project.place, &project.repository);
+        let mut git = command
+            .args(["mktree"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(start)?;
+        if let Some(stdin) = git.stdin.as_mut() {
+            write!(stdin, "100644 blob {blob}\ta.txt\n100755 blob {blob}\t{name}\n").map_err(start)?;
+        }
+        let output = git.wait_with_output().map_err(start)?;
+        let tree = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        project.git(&["commit-tree", "-m", "x", &tree])
+    };
+    let run = |revision: &str| {
+        let mut command = factory(ground, ground.scratch.path());
+        command
+            .args(["exec", "--json", "--rev", revision, "--repo"])
+            .arg(&project.repository);
+        let output = command.args(["--", "ls", "-a"]).output().map_err(start)?;
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Ok::<_, AttackError>(document["outcome"]["kind"] == "exit")
+    };
+    if !run(&commit("harmless")?)? {
+        return useless("a plain tree made by hand is refused");
+    }
+    let mut wrong = Vec::new();
+    for name in [".git", ".GIT", "..", ".", "git~1", ".g\u{200c}it"] {
+        if run(&commit(name)?)? {
+            wrong.push(format!("`{}` is shown", name.escape_debug()));
+        }
+    }
+    finding(wrong, "refused")
+}
+
+/// What a command prints is shown to people by `run`, `show` and `status`.
+pub(in crate::attack) fn output_of_runs(ground: &Ground) -> Result<Finding, AttackError> {
+    let project = Project::new(ground, &[])?;
+    let acceptance = "sh -c 'printf \"MARK\\033]0;title\\007\\033[2J\\342\\200\\256\"; exit 1'";
+    let mut command = project.command(ground, "WO-01", &[acceptance], &[("a.txt", "old\n", "new\n")])?;
+    // The same words without the one that asks for documents.
+    let words: Vec<_> = command
+        .get_args()
+        .filter(|word| *word != "--json")
+        .map(ToOwned::to_owned)
+        .collect();
+    command = factory(ground, &project.place.join("home"));
+    let ran = command.args(words).output().map_err(start)?;
+    let mut said = [ran.stdout, ran.stderr].concat();
+    let state = project.place.join("state");
+    let asked = |words: &[&str]| {
+        let mut command = factory(ground, &project.place.join("home"));
+        let output = command
+            .args(words)
+            .arg("--state-dir")
+            .arg(&state)
+            .output()
+            .map_err(start)?;
+        Ok::<_, AttackError>([output.stdout, output.stderr].concat())
+    };
+    said.extend(asked(&["status"])?);
+    let runs = fs::read_dir(state.join("runs")).map_err(wrote(&state))?.flatten();
+    for run in runs {
+        said.extend(asked(&["show", &run.file_name().to_string_lossy()])?);
+    }
+    let text = String::from_utf8_lossy(&said);
+    if !text.contains("MARK") || text.contains("unexpected argument") {
+        return useless(format!(
+            "the output is shown nowhere: {}",
+            crate::types::truncate(&text, 300)
+        ));
+    }
+    let steers = text
+        .chars()
+        .find(|character| matches!(character, '\u{1b}' | '\u{7}' | '\u{202e}'));
+    let wrong = steers.map(|character| format!("U+{:04X} is shown as it is", u32::from(character)));
+    finding(wrong.into_iter().collect(), "what is shown of it is escaped")
 }
 
 #[cfg(test)]
