@@ -276,7 +276,7 @@ impl Trial<'_> {
                 told = true;
             }
             let ended_by_us = told && started.elapsed() > Duration::from_secs(4);
-            if started.elapsed() > deadline || ended_by_us {
+            if started.elapsed() > deadline || ended_by_us || self.ground.is_cancelled() {
                 return Ok(None);
             }
             thread::sleep(Duration::from_millis(3));
@@ -398,7 +398,11 @@ impl Bystander {
 
     /// Ends it; a sentence when somebody else already had.
     fn end(mut self, hear_complaint: bool) -> Option<String> {
-        let ended = self.child.try_wait().ok().flatten();
+        // One that was killed a moment ago takes a while to be gone.
+        let ended = (0..30).find_map(|_| {
+            thread::sleep(Duration::from_millis(5));
+            self.child.try_wait().ok().flatten()
+        });
         let _ = self.child.kill();
         let _ = self.child.wait();
         let mut said = String::new();

@@ -38,8 +38,8 @@ use case::{Act, Control, How, Judge};
 use launcher::{Subject, Trial};
 use site::Scratch;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Plays the part of a process of a trial when the first argument is the hidden subcommand, and then never returns.
 ///
@@ -63,6 +63,8 @@ pub struct Options {
     pub id: Option<String>,
     /// The words of another launcher, to which the payload's are appended. `{tree}` stands for the path of the tree.
     pub against: Option<Vec<String>>,
+    /// Set by somebody else when it is to end early: what runs is ended, and what was planted is removed.
+    pub cancel: Arc<AtomicBool>,
 }
 
 /// Why the attack could not be carried out.
@@ -88,6 +90,9 @@ pub enum AttackError {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// It was to end early.
+    #[error("the attack was ended early")]
+    Cancelled,
     /// The launcher does not even run a harmless payload, so nothing would be proved by what it keeps away.
     #[error("the launcher `{launcher}` does not run a harmless payload: {ending}")]
     Launcher {
@@ -102,6 +107,7 @@ impl Problem for AttackError {
     fn class(&self) -> FailureClass {
         match self {
             AttackError::NoSuchCase { .. } => FailureClass::Order,
+            AttackError::Cancelled => FailureClass::Cancelled,
             AttackError::Scratch { .. } | AttackError::Start { .. } | AttackError::Launcher { .. } => {
                 FailureClass::Host
             }
@@ -112,7 +118,7 @@ impl Problem for AttackError {
         match self {
             AttackError::NoSuchCase { .. } => Some("`factory attack --list` lists them".to_owned()),
             AttackError::Scratch { .. } => Some("free some space, or make the directory writable".to_owned()),
-            AttackError::Start { .. } => None,
+            AttackError::Start { .. } | AttackError::Cancelled => None,
             AttackError::Launcher { .. } => {
                 Some("the tree has to be writable, the payload's libraries readable, and the current directory the tree; `{tree}` stands for its path".to_owned())
             }
@@ -128,9 +134,14 @@ pub(crate) struct Ground {
     search_path: String,
     scratch: Scratch,
     repository: OnceLock<Option<PathBuf>>,
+    cancel: Arc<AtomicBool>,
 }
 
 impl Ground {
+    fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
     /// A small repository for what is tried with the command line.
     fn repository(&self) -> Result<&Path, AttackError> {
         let made = self.repository.get_or_init(|| {
@@ -147,7 +158,7 @@ impl Ground {
 ///
 /// # Errors
 /// `Host` when the scratch directory cannot be had, or a launcher does not run a harmless payload; `Order` when there is
-/// no such case.
+/// no such case; `Cancelled` when it was to end early.
 pub fn attack(options: Options) -> Result<Scoreboard, AttackError> {
     let chosen = choose(&options)?;
     let ground = Ground {
@@ -156,6 +167,7 @@ pub fn attack(options: Options) -> Result<Scoreboard, AttackError> {
         policy: options.policy,
         search_path: options.search_path,
         repository: OnceLock::new(),
+        cancel: options.cancel,
     };
     let other = options.against.map(Subject::Other);
     greet(&ground, &Subject::Product)?;
@@ -164,7 +176,14 @@ pub fn attack(options: Options) -> Result<Scoreboard, AttackError> {
     }
     let (alone, together): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|case| is_alone(case));
     let mut rows = side_by_side(&ground, &together, other.as_ref());
-    rows.extend(alone.into_iter().map(|case| row(&ground, case, other.as_ref())));
+    for case in alone {
+        if !ground.is_cancelled() {
+            rows.push(row(&ground, case, other.as_ref()));
+        }
+    }
+    if ground.is_cancelled() {
+        return Err(AttackError::Cancelled);
+    }
     rows.sort_by_key(|row| row.case.id);
     Ok(Scoreboard {
         profile: ground.policy.profile.clone(),
@@ -230,7 +249,9 @@ fn side_by_side(ground: &Ground, cases: &[&'static Case], other: Option<&Subject
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed))
+                    && !ground.is_cancelled()
+                {
                     let row = row(ground, case, other);
                     rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
                 }

@@ -3,9 +3,11 @@
 use super::{output, problem};
 use crate::attack::{self, AttackError, Case, Finding, Group, Options, Row, Scoreboard, Tally, Verdict};
 use crate::config::Environment;
-use crate::run::{Failure, Situation};
-use crate::types::escape_control;
+use crate::run::{Failure, Situation, interrupted};
+use crate::types::{FailureClass, escape_control};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Attacks the sandbox with adversarial cases and says which were kept in.
 ///
@@ -54,15 +56,19 @@ pub(super) fn attack(arguments: &Arguments, environment: &Environment) -> Result
         return Ok(0);
     }
     let against = arguments.against.as_deref().map(split).transpose()?;
-    let board = attack::attack(Options {
+    let options = Options {
         policy: super::run::policy(&arguments.profile, environment)?,
         program: super::run::own_program()?,
         search_path: environment.search_path().to_owned(),
         groups: arguments.group.clone(),
         id: arguments.case.clone(),
         against,
-    })
-    .map_err(failure)?;
+        cancel: Arc::default(),
+    };
+    if !arguments.json {
+        output::note("each case is carried out outside of the sandbox as well; all of them take about a minute");
+    }
+    let board = super::run::runtime()?.block_on(supervise(options))?;
     if arguments.json {
         output::json(&document(&board))?;
     } else {
@@ -70,6 +76,25 @@ pub(super) fn attack(arguments: &Arguments, environment: &Environment) -> Result
     }
     let (ours, _) = board.tally(|_| true);
     Ok(u8::from(ours.escaped + ours.broken > 0))
+}
+
+/// Carries the cases out, until they are done or somebody interrupts. What was planted is removed in both cases.
+async fn supervise(options: Options) -> Result<Scoreboard, Failure> {
+    let mut signals = super::run::Signals::listen()?;
+    let cancel = Arc::clone(&options.cancel);
+    let mut attack = tokio::task::spawn_blocking(|| attack::attack(options));
+    let done = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            cancel.store(true, Ordering::Relaxed);
+            // Whatever it says now: it has put everything away.
+            let _ = attack.await;
+            return Err(interrupted(signal));
+        }
+        done = &mut attack => done,
+    };
+    let broken = |error: tokio::task::JoinError| Failure::plain(FailureClass::Internal, error.to_string());
+    done.map_err(broken)?.map_err(failure)
 }
 
 /// Splits the words as a shell would. A launcher without words is none.
@@ -86,7 +111,7 @@ fn failure(error: AttackError) -> Failure {
     let situation = match error {
         AttackError::NoSuchCase { .. } => Situation::Usage,
         AttackError::Scratch { .. } => Situation::Storage,
-        AttackError::Start { .. } | AttackError::Launcher { .. } => Situation::Plain,
+        AttackError::Start { .. } | AttackError::Launcher { .. } | AttackError::Cancelled => Situation::Plain,
     };
     Failure::new(&error, situation)
 }

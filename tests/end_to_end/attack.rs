@@ -224,24 +224,29 @@ fn the_table_names_groups_severities_and_what_was_skipped() {
     assert!(listed.lines().count() > 212);
 }
 
+/// Whether a scratch directory of the process is left.
+fn leaves_something(pid: u32) -> bool {
+    let own = format!("factory-attack-{pid}-");
+    let entries = std::fs::read_dir("/var/tmp").unwrap().flatten();
+    entries
+        .map(|entry| entry.file_name())
+        .any(|name| name.to_string_lossy().starts_with(&own))
+}
+
 #[test]
-fn an_attack_leaves_nothing_behind() {
-    let scratch = || -> BTreeSet<_> {
-        let entries = std::fs::read_dir("/var/tmp").unwrap().flatten();
-        entries
-            .map(|entry| entry.file_name())
-            .filter(|name| name.to_string_lossy().starts_with("factory-attack-"))
-            .collect()
+fn an_attack_leaves_nothing_behind_even_when_interrupted() {
+    let start = |group| {
+        let mut attack = Command::new(program());
+        attack.args(["attack", "--json", "--group", group]);
+        attack.stdout(std::process::Stdio::null()).spawn().unwrap()
     };
-    let mut attack = Command::new(program());
-    attack.args(["attack", "--group", "F", "--json"]);
-    let mut child = attack.stdout(std::process::Stdio::null()).spawn().unwrap();
-    // Its own directory, among those of attacks beside it.
-    let before = scratch();
-    child.wait().unwrap();
-    let own = format!("factory-attack-{}-", child.id());
-    assert!(
-        scratch().iter().all(|name| !name.to_string_lossy().starts_with(&own)),
-        "{before:?}"
-    );
+    let mut whole = start("F");
+    let mut cut = start("A,B,F,G");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(leaves_something(cut.id()), "control");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(cut.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGINT).unwrap();
+    assert_eq!(cut.wait().unwrap().code(), Some(130));
+    whole.wait().unwrap();
+    assert!(!leaves_something(cut.id()) && !leaves_something(whole.id()));
 }
