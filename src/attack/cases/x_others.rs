@@ -280,4 +280,11 @@ pub(super) const CASES: &[Case] = &[
         "a commit whose tree names git's own files or leads out",
         product::hostile_trees,
     ),
+    product(
+        "X36",
+        "killed-while-locked",
+        Medium,
+        "a run that was killed while it held the branch keeps the next one from going on",
+        product::killed_while_locked,
+    ),
 ];

@@ -13,8 +13,8 @@ pub(super) use profiles::{
 };
 pub(super) use run::{
     edit_after_verdict, edited_tests, exported_links, failed_run, file_modes, git_variables, hostile_trees,
-    killed_runs, large_proposal, lfs_pointer, link_then_directory, metadata_proposals, moved_branch, mutating_verify,
-    output_of_runs, quoted_output, submodules, through_links, two_runs,
+    killed_runs, killed_while_locked, large_proposal, lfs_pointer, link_then_directory, metadata_proposals,
+    moved_branch, mutating_verify, output_of_runs, quoted_output, submodules, through_links, two_runs,
 };
 pub(super) use sandbox::{
     exit_codes, forged_lines, forged_result, host_paths, huge_environment, limits_promised, many_at_once,

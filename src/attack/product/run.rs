@@ -158,6 +158,11 @@ impl Project {
         self.git(&["rev-parse", "--verify", "--quiet", BRANCH]).ok()
     }
 
+    /// The lock that git's own tools respect while the branch is moved.
+    fn lock(&self) -> PathBuf {
+        self.repository.join(".git/refs/heads").join(format!("{BRANCH}.lock"))
+    }
+
     /// Every file of the git directory by its digest.
     fn digest(&self) -> BTreeMap<PathBuf, String> {
         let (mut digests, mut pending) = (BTreeMap::new(), vec![self.repository.join(".git")]);
@@ -422,11 +427,16 @@ pub(in crate::attack) fn moved_branch(ground: &Ground) -> Result<Finding, Attack
     if let Some(said) = project.works(ground)? {
         return useless(said);
     }
+    // So long that no other process of this host sleeps as long.
+    let sleep = format!("sleep 2.{:06}", ground.scratch.number());
     let mut child = project
-        .command(ground, "WO-01", &["sleep 2"], &[("a.txt", "new\n", "newer\n")])?
+        .command(ground, "WO-01", &[&sleep], &[("a.txt", "new\n", "newer\n")])?
         .spawn()
         .map_err(start)?;
-    thread::sleep(Duration::from_millis(1200));
+    let patience = Instant::now() + Duration::from_secs(10);
+    while holding(&sleep.replace(' ', "\0")).is_empty() && Instant::now() < patience {
+        thread::sleep(Duration::from_millis(10));
+    }
     let moved = move_branch(&project)?;
     let status = child.wait().map_err(start)?;
     let mut wrong = Vec::new();
@@ -476,6 +486,8 @@ pub(in crate::attack) fn killed_runs(ground: &Ground) -> Result<Finding, AttackE
             .spawn()
             .map_err(start)?;
         let killed = kill_after(&mut child, Duration::from_millis(40 + 60 * step))?;
+        // X36 is about a lock that is left; here it would only keep the next step from doing anything.
+        let _ = fs::remove_file(project.lock());
         let tip = project.tip();
         if project.git(&["fsck", "--connectivity-only", "--no-dangling"]).is_err() {
             wrong.push(format!("after {} ms the repository is damaged", 40 + 60 * step));
@@ -501,6 +513,50 @@ pub(in crate::attack) fn killed_runs(ground: &Ground) -> Result<Finding, AttackE
         wrong,
         "the branch is the old one or the new one, and every object is there",
     )
+}
+
+/// Kills a run as soon as it has locked the branch: the next one has to carry on.
+pub(in crate::attack) fn killed_while_locked(ground: &Ground) -> Result<Finding, AttackError> {
+    for _ in 0..5 {
+        let project = Project::new(ground, &[])?;
+        project.git(&["branch", BRANCH])?;
+        let mut command = project.command(ground, "WO-01", &["true"], &[("a.txt", "old\n", "new\n")])?;
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(start)?;
+        let lock = project.lock();
+        let end = Instant::now() + Duration::from_secs(20);
+        // Without a pause: the lock is there for the time of a few writes.
+        while !lock.exists() && Instant::now() < end && child.try_wait().map_err(start)?.is_none() {
+            std::hint::spin_loop();
+        }
+        child.kill().map_err(start)?;
+        child.wait().map_err(start)?;
+        if !lock.exists() {
+            continue;
+        }
+        let (passed, said) = project.run(ground, "WO-02", &["true"], &[("a.txt", "old\n", "new\n")])?;
+        fs::remove_file(&lock)
+            .or_else(|error| if passed { Ok(()) } else { Err(error) })
+            .map_err(wrote(&lock))?;
+        if !passed
+            && !project
+                .run(ground, "WO-03", &["true"], &[("a.txt", "old\n", "new\n")])?
+                .0
+        {
+            return useless("without the lock nothing is promoted either");
+        }
+        return finding(
+            (!passed)
+                .then(|| format!("the next run does not carry on: {said}"))
+                .into_iter()
+                .collect(),
+            "the next run carried on",
+        );
+    }
+    finding(Vec::new(), "no lock was left in five tries")
 }
 
 /// Whether it had to be killed.
