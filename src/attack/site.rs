@@ -269,6 +269,7 @@ impl Site {
             .replace("{abstract}", &format!("x11-{}", self.token))
             .replace("{device}", &device_of_root())
             .replace("{cgroup}", &control_group())
+            .replace("{interface}", &interface())
             .replace("{runner}", &std::process::id().to_string())
             .replace("{pts}", &pts.to_string());
         // Only where it is asked for: the secret and the host's name must not be among the words of other acts.
@@ -362,6 +363,20 @@ fn device_of_root() -> String {
         .and_then(|line| line.split(' ').next())
         .filter(|device| device.starts_with("/dev/"));
     device.unwrap_or("no-device").to_owned()
+}
+
+/// The first interface of the host that is not its loopback, or a text that is in no list of them.
+fn interface() -> String {
+    let list = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let names = list
+        .lines()
+        .skip(2)
+        .filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    names
+        .into_iter()
+        .find(|name| *name != "lo")
+        .unwrap_or("no-interface")
+        .to_owned()
 }
 
 /// The longest path of a control group that this process is in, or a text that is in no list of them.

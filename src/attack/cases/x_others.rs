@@ -154,7 +154,7 @@ pub(super) const CASES: &[Case] = &[
             "/proc/net/tcp",
         ],
     )
-    .judged(Tells("eth0")),
+    .judged(Tells("{interface}")),
     act(
         "X21",
         "wrote-to-shared-file",
@@ -286,5 +286,12 @@ pub(super) const CASES: &[Case] = &[
         Medium,
         "a run that was killed while it held the branch keeps the next one from going on",
         product::killed_while_locked,
+    ),
+    act(
+        "X37",
+        "device-times",
+        Low,
+        "the times of a device of the host's are changed",
+        &["touch", "/dev/null"],
     ),
 ];
