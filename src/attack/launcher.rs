@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -105,8 +105,8 @@ impl Trial<'_> {
         };
         let before = site.state(self.act.watch_tree);
         let sibling = self.act.sibling.map(|words| self.sibling(&site, words)).transpose()?;
-        let mut command = self.command(&site, words, bystander.as_ref())?;
-        let mut seen = self.watch(&mut command, &site, sibling)?;
+        let command = self.command(&site, words, bystander.as_ref())?;
+        let mut seen = self.watch(command, &site, sibling)?;
         self.afterwards(&site, bystander, &before, &mut seen);
         Ok(seen)
     }
@@ -193,42 +193,37 @@ impl Trial<'_> {
     }
 
     /// Starts the command and looks at it until it ends, or until the judge has seen enough.
-    fn watch(&self, command: &mut Command, site: &Site, sibling: Option<Sibling>) -> Result<Seen, AttackError> {
-        let terminal = self.has_terminal();
+    fn watch(&self, mut command: Command, site: &Site, sibling: Option<Sibling>) -> Result<Seen, AttackError> {
         let failed = |source| AttackError::Start { source };
-        let mut near_input = None;
-        let (outputs, master) = if terminal {
-            let (master, slave) = terminal_pair().map_err(failed)?;
-            let copy = |fd: &OwnedFd| fd.try_clone().map(Stdio::from);
-            command
-                .stdin(copy(&slave).map_err(failed)?)
-                .stdout(copy(&slave).map_err(failed)?)
-                .stderr(copy(&slave).map_err(failed)?);
-            (None, Some((master, slave)))
-        } else {
-            let input = if self.act.caller.contains(&Trait::SilentInput) {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            };
-            command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-            (Some(()), None)
-        };
+        let terminal = self.has_terminal().then(terminal_pair).transpose().map_err(failed)?;
+        match &terminal {
+            Some((_, slave)) => {
+                let copy = || slave.try_clone().map(Stdio::from).map_err(failed);
+                command.stdin(copy()?).stdout(copy()?).stderr(copy()?);
+            }
+            None => {
+                let silent = self.act.caller.contains(&Trait::SilentInput);
+                command.stdin(if silent { Stdio::piped() } else { Stdio::null() });
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            }
+        }
         let started = Instant::now();
         let mut child = command.spawn().map_err(failed)?;
-        near_input.replace(child.stdin.take());
+        // It holds copies of the terminal, whose end would not be seen.
+        drop(command);
+        let silent_input = child.stdin.take();
         let (sender, receiver) = mpsc::channel();
-        if outputs.is_some() {
-            if let Some(stdout) = child.stdout.take() {
-                read_in_background(stdout, Stream::Out, started, sender.clone());
-            }
-            if let Some(stderr) = child.stderr.take() {
-                read_in_background(stderr, Stream::Err, started, sender);
-            }
-        } else if let Some((master, _)) = &master {
-            let master = master.try_clone().map_err(failed)?;
-            read_in_background(File::from(master), Stream::Out, started, sender);
+        if let Some((master, _)) = &terminal {
+            let master = File::from(master.try_clone().map_err(failed)?);
+            read_in_background(master, Stream::Out, started, sender.clone());
         }
+        if let Some(stdout) = child.stdout.take() {
+            read_in_background(stdout, Stream::Out, started, sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            read_in_background(stderr, Stream::Err, started, sender.clone());
+        }
+        drop(sender);
         let status = self.wait(&mut child, started).map_err(failed)?;
         let elapsed = started.elapsed();
         if status.is_none() {
@@ -243,8 +238,8 @@ impl Trial<'_> {
         // It bears the same token and would count as left over.
         drop(sibling);
         self.leftovers(site, &mut seen);
-        drop(near_input);
-        drop(master);
+        drop(silent_input);
+        drop(terminal);
         collect(&receiver, &mut seen);
         if let Judge::Tells(what) = self.act.judge {
             seen.told = memory_contains(&seen.stdout, site.fill(what).as_bytes());
@@ -504,6 +499,5 @@ fn terminal_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),
     )?;
-    let _ = std::io::stdout().flush();
     Ok((master, slave))
 }
