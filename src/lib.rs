@@ -28,6 +28,8 @@ pub mod verify;
 
 pub mod run;
 
+pub mod attack;
+
 pub mod config;
 
 pub mod doctor;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // First of all: the sandbox's helper must have one thread and nothing of a runtime.
+    // First of all: the sandbox's helper and the payload of an attack must have one thread and nothing of a runtime.
     factory::sandbox::helper_door();
+    factory::attack::part_door();
     ExitCode::from(factory::cli::main(std::env::args_os().collect()))
 }

@@ -7,6 +7,7 @@
 //!
 //! It decides nothing that a user of the library would miss.
 
+mod attack;
 mod check;
 mod doctor;
 mod exec;
@@ -43,6 +44,7 @@ struct Arguments {
 enum Command {
     Run(run::Arguments),
     Exec(exec::Arguments),
+    Attack(attack::Arguments),
     Check(check::Arguments),
     Profile(profile::Arguments),
     Doctor(doctor::Arguments),
@@ -65,6 +67,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     let done = match &command {
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
+        Command::Attack(arguments) => attack::attack(arguments, &environment),
         Command::Check(arguments) => check::check(arguments),
         Command::Profile(arguments) => profile::profile(arguments, &environment),
         Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
