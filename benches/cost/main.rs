@@ -5,16 +5,34 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing to print")]
 
 mod orders;
+mod plain;
 mod sandboxes;
+mod steady;
 mod workspaces;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// The program that is measured: the one that ships, which `scripts/bench` builds, else the one built beside this.
+fn factory() -> PathBuf {
+    std::env::var_os("FACTORY_BENCH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_factory").into(), PathBuf::from)
+}
+
 fn main() {
-    // `cargo bench` passes options for the harness that this is not.
-    sandboxes::print();
-    workspaces::print();
-    orders::print();
+    plain::door();
+    // `cargo bench` passes options for the harness that this is not; a word that is no option chooses one part.
+    let chosen = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let parts: [(&str, fn()); 4] = [
+        ("sandboxes", sandboxes::print),
+        ("steady", steady::print),
+        ("workspaces", workspaces::print),
+        ("orders", orders::print),
+    ];
+    for (name, print) in parts {
+        if chosen.as_ref().is_none_or(|chosen| chosen == name) {
+            print();
+        }
+    }
 }
 
 /// One side of a comparison.
