@@ -13,10 +13,12 @@ use super::report::{
 };
 use super::setup::{Ended, LayerFailure, Peak, ReportLine, Setup, View};
 use super::{limits, probe, slot};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use serde::Serialize;
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +37,9 @@ pub fn limit_keepers() -> Keepers {
 
 /// How long the helper may take to notice that a slot is gone.
 const PATIENCE_WITH_HELPER: Duration = Duration::from_secs(2);
+
+/// How long the kernel takes, more or less, to tear down the namespaces of a run that is over.
+const REST: Duration = Duration::from_millis(1);
 
 /// Slots kept for later runs. Each holds a root, a process and an empty network.
 const MOST_IDLE: usize = 8;
@@ -168,17 +173,25 @@ impl Sandbox {
             view: view.clone(),
             socket: ours,
             note,
+            resting_since: Instant::now(),
         };
         Ok((slot, channels))
     }
 
     fn take_idle(&self, view: &View) -> Option<Slot> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = idle.iter().position(|slot| slot.view == *view)?;
+        let mut fitting = (0..idle.len()).filter(|position| idle[*position].view == *view);
+        // The one that has rested for longest. Where it is the only one and hardly had time to, a second is worth having:
+        // whoever runs one command after the other then never waits for the end of the last.
+        let position = fitting.next()?;
+        if fitting.next().is_none() && idle[position].resting_since.elapsed() < REST {
+            return None;
+        }
         Some(idle.remove(position))
     }
 
-    fn give_back(&self, slot: Slot) {
+    fn give_back(&self, mut slot: Slot) {
+        slot.resting_since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push(slot);
         if idle.len() > MOST_IDLE {
@@ -194,14 +207,29 @@ impl Drop for Sandbox {
         let helper = self.helper.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It kills and waits for what still runs, then ends. One that does not is killed, which takes its slots along,
         // since their first processes follow it into death.
-        let patience = Instant::now() + Duration::from_secs(5);
-        while let Ok(None) = helper.try_wait() {
-            if Instant::now() > patience {
-                let _ = helper.kill();
-                let _ = helper.wait();
-                return;
-            }
-            std::thread::sleep(Duration::from_micros(200));
+        if !ends_soon(helper) {
+            // It may have ended in between; then there is nothing to kill.
+            let _ = helper.kill();
+        }
+        let _ = helper.wait();
+    }
+}
+
+/// Waits for the end of the helper, but not for ever.
+fn ends_soon(helper: &Child) -> bool {
+    const PATIENCE: u16 = 5000;
+    let Some(pid) = rustix::process::Pid::from_raw(helper.id() as i32) else {
+        return false;
+    };
+    // A descriptor of a process becomes readable when it ends. Source: pidfd_open(2).
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
+        return false;
+    };
+    let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut ended, PollTimeout::from(PATIENCE)) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.is_ok_and(|count| count > 0),
         }
     }
 }
@@ -213,6 +241,8 @@ struct Slot {
     socket: OwnedFd,
     /// Where the helper says how it died.
     note: Receiver,
+    /// When its last run was over.
+    resting_since: Instant,
 }
 
 /// A slot with a run. Dropped before the run is over, it has that killed. Either way the slot is given back: it takes up
