@@ -150,3 +150,46 @@ fn only_the_usual_socket_families_exist() {
         assert!(ground.inside(&policy(), &["socket", family, "1", "0"]).succeeded());
     }
 }
+
+#[test]
+fn a_network_that_is_used_again_brings_nothing_along() {
+    let ground = Ground::new();
+    let policy = policy();
+    // The control: whoever has settled is in the way of the next, as long as both are in one run.
+    let both = ground.shell(&policy, "/src/probe settle 5 && /src/probe settle 5");
+    let text = String::from_utf8(both.stdout.to_bytes()).unwrap();
+    assert_eq!(text, "ok settled\nerrno=EADDRINUSE after 0\n", "control");
+    let networks: Vec<String> = (0..12)
+        .map(|_| {
+            let report = ground.report(&policy, &["settle", "30"]);
+            assert!(report.outcome.is_success(), "{:?} {report:?}", report.outcome);
+            let counted = ground.shell(
+                &policy,
+                "cat /proc/self/net/unix /proc/self/net/udp /proc/self/net/udp6 | wc -l",
+            );
+            assert_eq!(
+                counted.stdout.to_bytes(),
+                b"3\n",
+                "only the three headings: nothing is bound to any name"
+            );
+            report.receipt.unwrap().enforced.namespaces["net"].clone()
+        })
+        .collect();
+    let distinct: std::collections::BTreeSet<&String> = networks.iter().collect();
+    assert!(distinct.len() < networks.len(), "networks are used again: {networks:?}");
+}
+
+#[test]
+fn runs_that_overlap_in_time_have_networks_of_their_own() {
+    let ground = Ground::new();
+    let (policy, tree) = (policy(), ground.tree());
+    let command = factory::sandbox::Command::new(["sh", "-c", "/src/probe settle 5 && sleep 0.5"]);
+    let reports = ground.block_on(futures_util::future::join_all(
+        (0..6).map(|_| ground.sandbox.run(&policy, &tree, &command, None)),
+    ));
+    // Each takes the same names, all at once, and none is in the way of another.
+    for report in reports {
+        let report = report.unwrap();
+        assert!(report.outcome.is_success(), "{:?}", report.outcome);
+    }
+}
