@@ -54,7 +54,7 @@ const REFUSED: [&str; 9] = [
     "io_uring",
     "mount",
     "new user namespace",
-    "open /root",
+    "open /sys",
     "perf_event_open",
     "raw packets",
     "session keyring",

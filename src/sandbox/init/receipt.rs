@@ -115,7 +115,8 @@ fn refused(view: &View, network: Network) -> Result<BTreeMap<String, String>, La
             io(fs::File::create_new("/usr/.factory").map(drop)),
             &[EROFS, EACCES],
         ),
-        ("open /root", io(fs::read_dir("/root").map(drop)), &[ENOENT, EACCES]),
+        // Never granted, nor anything below it.
+        ("open /sys", io(fs::read_dir("/sys").map(drop)), &[ENOENT, EACCES]),
     ];
     if view.landlock_abi > 0 {
         // The modes of the root would allow it, so a refusal is Landlock's; the kernel offers no other way to ask whether a
