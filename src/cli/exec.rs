@@ -103,6 +103,7 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(
     if !policy.waive.is_empty() {
         output::note(&words::waived(&policy.waive));
     }
+    sandbox.prepare(&policy).map_err(|error| refused(&error))?;
     let (base, tree) = tree(arguments, environment)?;
     if base.dirty == Some(true) && !arguments.json {
         output::note(&base.note());

@@ -69,32 +69,10 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
             ),
         });
     }
-    let snapshots = policy.snapshots.iter().map(|path| ReadGrant {
-        path: path.clone(),
-        optional: false,
-    });
-    let grants: Vec<ReadGrant> = policy.read.iter().cloned().chain(snapshots).collect();
-    let (binds, mut links) = view(&grants)?;
-    links.extend(
-        policy
-            .aliases
-            .iter()
-            .map(|(name, target)| (Path::new(ALIASES).join(name), target.clone())),
-    );
+    let view = view_of(policy, host)?;
     let layers = tree.layers.iter().map(|layer| pin(layer)).collect::<Result<_, _>>()?;
-    if !host.has_id {
-        return Err(SandboxError::OnlyRoot);
-    }
     let mut limits = policy.limits.clone();
     limits.wall = command.timeout.map_or(limits.wall, |timeout| timeout.min(limits.wall));
-    let view = View {
-        binds,
-        links,
-        memfd: policy.memfd,
-        landlock_abi,
-        snapshots: policy.snapshots.clone(),
-        host_namespaces: host.namespaces.clone(),
-    };
     let job = Job {
         layers,
         protect: policy.protect.clone(),
@@ -110,6 +88,33 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
             .map_or_else(|| PathBuf::from(TREE), |cwd| Path::new(TREE).join(cwd.as_str())),
     };
     Ok(Setup { view, job })
+}
+
+/// What a policy shows, without a tree.
+pub(super) fn view_of(policy: &Policy, host: &Host) -> Result<View, SandboxError> {
+    if !host.has_id {
+        return Err(SandboxError::OnlyRoot);
+    }
+    let snapshots = policy.snapshots.iter().map(|path| ReadGrant {
+        path: path.clone(),
+        optional: false,
+    });
+    let grants: Vec<ReadGrant> = policy.read.iter().cloned().chain(snapshots).collect();
+    let (binds, mut links) = view(&grants)?;
+    links.extend(
+        policy
+            .aliases
+            .iter()
+            .map(|(name, target)| (Path::new(ALIASES).join(name), target.clone())),
+    );
+    Ok(View {
+        binds,
+        links,
+        memfd: policy.memfd,
+        landlock_abi: host.landlock_abi,
+        snapshots: policy.snapshots.clone(),
+        host_namespaces: host.namespaces.clone(),
+    })
 }
 
 /// What is bound, and what is only a symbolic link to something bound, as `/bin` is on most systems.

@@ -10,7 +10,7 @@
 use super::cgroup::{Groups, Parents};
 use super::identity::host_ids;
 use super::init::Step;
-use super::setup::{Job, LayerFailure, ReportLine, View};
+use super::setup::{LayerFailure, View};
 use super::slot::{self, tell};
 use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// The hidden subcommand by which this project's binary becomes the helper.
@@ -34,21 +34,22 @@ pub(super) const SUBCOMMAND: &str = "sandbox-init";
 pub(super) const LONGEST_REQUEST: usize = 100_000;
 
 /// The most descriptors that come with a request.
-const MOST_DESCRIPTORS: usize = 5;
+const MOST_DESCRIPTORS: usize = 3;
 
-/// What the parent asks for: a slot for this view, and this job as its first run. The helper passes it on as it is. Sent
-/// along are the slot's end of a socket to the parent, the three descriptors of the run, and the [`DeathNote`]'s.
+/// What the parent asks for: a slot for this view. The helper passes it on as it is. Sent along are the slot's end of a
+/// socket to the parent, on which runs are asked for, and the writing end of a pipe for the [`DeathNote`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Open {
     pub(super) view: View,
-    pub(super) job: Job,
 }
 
 /// What the helper says of a slot that is gone: a slot can be killed for what its run used, and then says nothing itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct DeathNote {
     /// Whether the kernel killed processes in its control group for want of memory.
     pub(super) starved: bool,
+    /// Why there never was a slot.
+    pub(super) failure: Option<LayerFailure>,
 }
 
 /// A slot that has not ended.
@@ -153,7 +154,7 @@ impl Helper {
             let _ = sys::wait_for(slot.process.pid);
             if let Some(note) = &mut slot.note {
                 let starved = slot.groups.counts().oom_kills.unwrap_or(0) > 0;
-                tell(note, &DeathNote { starved });
+                tell(note, &DeathNote { starved, failure: None });
             }
             slot.groups.remove();
             false
@@ -163,39 +164,39 @@ impl Helper {
     /// Takes one request. An error means that the parent is gone or speaks another language.
     fn receive(&mut self) -> Result<(), Errno> {
         let (request, mut descriptors) = receive_bytes(&self.socket)?;
-        let [run @ .., _] = &descriptors[..] else {
-            return Err(Errno::EPROTO);
-        };
+        let note = descriptors.pop().ok_or(Errno::EPROTO)?;
+        let mut note = File::from(note);
         self.wants_spare = true;
         let spare = self.spare.take();
-        let handed_over = spare.and_then(|spare| hand_over(spare, &request, run).ok());
+        let handed_over = spare.and_then(|spare| hand_over(spare, &request, &descriptors).ok());
         let handed_over = match handed_over {
             Some(slot) => Ok(slot),
             // There was none, or it has been killed in the meantime.
-            None => self
-                .make_slot(&descriptors)
-                .and_then(|spare| hand_over(spare, &request, run)),
+            None => {
+                let open: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).chain([note.as_fd()]).collect();
+                self.make_slot(&open)
+                    .and_then(|spare| hand_over(spare, &request, &descriptors))
+            }
         };
         match handed_over {
-            Ok(mut slot) => {
-                slot.note = descriptors.pop().map(File::from);
-                self.slots.push(slot);
-            }
-            Err(failure) => {
-                // Before the note comes the report of the run.
-                drop(descriptors.pop());
-                let report = descriptors.pop().ok_or(Errno::EPROTO)?;
-                let mut report = File::from(report);
-                tell(&mut report, &ReportLine::Layer(failure));
-                tell(&mut report, &ReportLine::Gone { limit: None });
-            }
+            Ok(slot) => self.slots.push(Slot {
+                note: Some(note),
+                ..slot
+            }),
+            Err(failure) => tell(
+                &mut note,
+                &DeathNote {
+                    failure: Some(failure),
+                    ..DeathNote::default()
+                },
+            ),
         }
         Ok(())
     }
 
     /// Clones a slot, which does what needs no view and then waits at its door. What else this process has open at the
     /// moment is closed in it: a copy of a stream would keep the stream from ever ending.
-    fn make_slot(&mut self, open: &[OwnedFd]) -> Result<Spare, LayerFailure> {
+    fn make_slot(&mut self, open: &[BorrowedFd<'_>]) -> Result<Spare, LayerFailure> {
         self.made += 1;
         let groups = self.parents.make(self.made);
         let maps = host_ids().map(|(uid, gid)| slot::id_maps(uid, gid));
@@ -211,7 +212,7 @@ impl Helper {
                 // Our copy of the writing end would keep the pipe open after the helper's death. What belongs to other slots
                 // is not for this one.
                 drop((life, door));
-                sys::close_for_good(&open.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+                sys::close_for_good(open);
                 self.slots.clear();
                 self.spare = None;
                 slot::run(slot::Beginning {

@@ -10,7 +10,7 @@ use std::fs;
 ///
 /// It lies in the range that systemd's table of user ids (UIDS-GIDS, "1879048192…2147483647: unused") leaves to nobody,
 /// so no account and no container shares it.
-const FOR_ROOT: u32 = 1_999_000_001;
+pub(super) const FOR_ROOT: u32 = 1_999_000_001;
 
 /// The host's user and group id behind those inside, as this process writes them. Nothing when there is none but the
 /// host's root.

@@ -1,7 +1,7 @@
 //! The parent's side: starts the helper, sends it setups, collects what comes back.
 
 use super::cgroup::Parents;
-use super::compile::{Host, compile, refuse_sockets};
+use super::compile::{Host, compile, refuse_sockets, view_of};
 use super::error::SandboxError;
 use super::helper::{DeathNote, LONGEST_REQUEST, Open, SUBCOMMAND};
 use super::identity::host_ids;
@@ -104,6 +104,20 @@ impl Sandbox {
         Some(uid)
     }
 
+    /// Makes ready for commands under a policy while the caller is busy with something else. What is in the way is told by
+    /// [`Sandbox::run`]. Needs a runtime around it.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`], for what can be known without a command.
+    pub fn prepare(&self, policy: &Policy) -> Result<(), SandboxError> {
+        let view = view_of(policy, &self.host)?;
+        let mut slot = self.open(&view)?;
+        // It is as good as rested: nothing has run in it.
+        slot.resting_since -= REST;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+        Ok(())
+    }
+
     /// Runs `command` on `tree` under `policy` and waits until its last process is gone.
     ///
     /// What the command writes, to the tree as well, is kept in memory and dropped with it. Dropping the future kills
@@ -151,31 +165,37 @@ impl Sandbox {
         let (report, report_far) = pipe()?;
         let channels = Channels { stdout, stderr, report };
         let far = [stdout_far.as_raw_fd(), stderr_far.as_raw_fd(), report_far.as_raw_fd()];
+        let run = slot::Request::Run(Box::new(job.clone()));
         while let Some(slot) = self.take_idle(view) {
             // One that has ended in the meantime takes nothing; then there is another, or a new one.
-            match send_message(&slot.socket, &slot::Request::Run(Box::new(job.clone())), &far) {
+            match send_message(&slot.socket, &run, &far) {
                 Ok(()) => return Ok((slot, channels)),
                 Err(SandboxError::HelperGone) => {}
                 Err(error) => return Err(error),
             }
         }
+        let slot = self.open(view)?;
+        match send_message(&slot.socket, &run, &far) {
+            // One that could not be made takes nothing either: its note says why.
+            Ok(()) | Err(SandboxError::HelperGone) => Ok((slot, channels)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the helper make a slot for a view.
+    fn open(&self, view: &View) -> Result<Slot, SandboxError> {
         refuse_sockets(view)?;
         let (ours, theirs) = pair().map_err(channel)?;
         let (note, note_far) = pipe()?;
         let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;
-        let open = Open {
-            view: view.clone(),
-            job: job.clone(),
-        };
-        let descriptors = [theirs.as_raw_fd(), far[0], far[1], far[2], note_far.as_raw_fd()];
-        send_message(socket, &open, &descriptors)?;
-        let slot = Slot {
+        let open = Open { view: view.clone() };
+        send_message(socket, &open, &[theirs.as_raw_fd(), note_far.as_raw_fd()])?;
+        Ok(Slot {
             view: view.clone(),
             socket: ours,
             note,
             resting_since: Instant::now(),
-        };
-        Ok((slot, channels))
+        })
     }
 
     fn take_idle(&self, view: &View) -> Option<Slot> {
@@ -270,10 +290,11 @@ impl Occupied<'_> {
         let mut text = Vec::new();
         let reading = slot.note.read_to_end(&mut text);
         tokio::time::timeout(PATIENCE_WITH_HELPER, reading).await.ok()?.ok()?;
-        let DeathNote { starved } = serde_json::from_slice(&text).ok()?;
-        starved.then_some(ReportLine::Gone {
+        let DeathNote { starved, failure } = serde_json::from_slice(&text).ok()?;
+        let starved = starved.then_some(ReportLine::Gone {
             limit: Some(LimitKind::Memory),
-        })
+        });
+        failure.map(ReportLine::Layer).or(starved)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The child that tries things: one topic a process, one line before each attempt and one after it.
 
 use super::{Answer, Space};
-use crate::sandbox::identity::host_ids;
+use crate::sandbox::identity::{FOR_ROOT, host_ids};
 use crate::sandbox::setup::INSIDE_ID;
 use crate::sandbox::slot;
 use crate::sandbox::sys::{self, Forked};
@@ -186,8 +186,8 @@ fn namespaces(teller: &mut Teller) {
 
 /// Everything that building a sandbox takes, in the launcher's order: a slot with a view, and a run in it.
 fn view(teller: &mut Teller) {
-    // Where there is none but root, the launcher refuses; what else is missing shows all the same.
-    let (uid, gid) = host_ids().unwrap_or((0, 0));
+    // Where there is none but root, the launcher refuses; here the kernel does, and says so.
+    let (uid, gid) = host_ids().unwrap_or((FOR_ROOT, FOR_ROOT));
     let maps = slot::id_maps(uid, gid);
     nest(teller, "create", slot::NAMESPACES, Path::new("/proc"), &maps, the_slot);
 }

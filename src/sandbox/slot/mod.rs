@@ -78,7 +78,7 @@ impl Streams {
 
 /// What a slot needs to begin with.
 pub(super) struct Beginning {
-    /// Where it gets its view and its first run.
+    /// Where it gets its view.
     pub(super) door: OwnedFd,
     pub(super) groups: Groups,
     /// One byte arrives when the helper has written the id maps; its end, when the helper is gone.
@@ -89,28 +89,37 @@ pub(super) struct Beginning {
 pub(super) fn run(Beginning { door, groups, helper }: Beginning) -> ! {
     // What is the same for every view, while nobody waits.
     let begun = begin(&groups, File::from(helper));
-    let Some((Open { view, job }, socket, streams)) = receive_view(door) else {
+    let Some((view, socket)) = receive_view(door) else {
         sys::exit_now(1)
     };
-    let mut slot = match begun.and_then(|host| enter(view, socket, groups, host)) {
-        Ok(slot) => slot,
+    let socket_for_refusals = socket.try_clone();
+    match begun.and_then(|host| enter(view, socket, groups, host)) {
+        Ok(mut slot) => slot.serve(),
         Err(failure) => {
-            let mut report = File::from(streams.report);
-            tell(&mut report, &ReportLine::Layer(failure));
-            tell(&mut report, &ReportLine::Gone { limit: None });
-            sys::exit_now(1)
+            if let Ok(socket) = socket_for_refusals {
+                refuse(&socket, &failure);
+            }
         }
-    };
-    slot.start(&job, streams);
-    slot.serve();
+    }
     sys::exit_now(0)
 }
 
-/// Waits for a view and its first run. Nothing when the helper has gone away or speaks another language.
-fn receive_view(door: OwnedFd) -> Option<(Open, OwnedFd, Streams)> {
-    let (open, mut descriptors): (Open, _) = receive_message(&door).ok()?;
-    let socket = (!descriptors.is_empty()).then(|| descriptors.remove(0))?;
-    Some((open, socket, Streams::from_message(descriptors)?))
+/// Waits for a view. Nothing when the helper has gone away or speaks another language.
+fn receive_view(door: OwnedFd) -> Option<(View, OwnedFd)> {
+    let (Open { view }, descriptors): (Open, _) = receive_message(&door).ok()?;
+    let [socket] = <[OwnedFd; 1]>::try_from(descriptors).ok()?;
+    Some((view, socket))
+}
+
+/// Answers every request with the reason why nothing can be run here, until the socket closes.
+fn refuse(socket: &OwnedFd, failure: &LayerFailure) {
+    while let Ok((request, descriptors)) = receive_message(socket) {
+        if let (Request::Run(_), Some(streams)) = (request, Streams::from_message(descriptors)) {
+            let mut report = File::from(streams.report);
+            tell(&mut report, &ReportLine::Layer(failure.clone()));
+            tell(&mut report, &ReportLine::Gone { limit: None });
+        }
+    }
 }
 
 struct Slot {
