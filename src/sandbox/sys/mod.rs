@@ -1,6 +1,7 @@
 //! System calls that neither nix nor rustix offers: one safe function each, under the call's own name.
 //!
-//! - This is the only module of the crate that contains `unsafe`.
+//! - `unsafe` is in this module, its `probe`, and the module of attacks that has the same name; the lint keeps it out of
+//!   every other.
 //! - Each function is single-purpose, passes no pointer that outlives the call and checks every return value.
 #![expect(
     unsafe_code,
