@@ -138,7 +138,7 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     limits::go_first()?;
     // From here on with the mapped id: whatever is created below belongs to it, also when the caller is root.
     take_identity()?;
-    mounts::lower_counts()?;
+    mounts::lower_counts(mounts::OF_RUN)?;
     mounts::go_backstage()?;
     mounts::own_proc()?;
     let tree = mounts::put_on_top(job, &view.snapshots, &run.layers)?;

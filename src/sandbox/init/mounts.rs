@@ -39,13 +39,20 @@ pub(super) fn enter_view() -> Result<(), LayerFailure> {
     nix::unistd::chdir("/").step("enter the view")
 }
 
-/// Lowers the counts that the kernel keeps for a user namespace: no further one inside, and a share of the caller's
-/// inotify instances, which for an ordinary caller are counted together with the caller's own programs.
+/// The count of user namespaces below the one of a run: there is no further one inside.
+pub(super) const OF_RUN: &[(&str, &str)] = &[("max_user_namespaces", "0")];
+
+/// Counts that for an ordinary caller are kept together with the caller's own programs: a share of what the kernel gives
+/// anybody, which is 128 instances and at least 8192 watches. Source: `fs/notify/inotify/inotify_user.c`.
+pub(in crate::sandbox) const OF_SLOT: &[(&str, &str)] =
+    &[("max_inotify_instances", "32"), ("max_inotify_watches", "4096")];
+
+/// Lowers counts that the kernel keeps for the user namespace of whoever opens these files, and for all those below it.
 ///
-/// The files are those of the namespace of whoever opens them. Where `/proc/sys` cannot be written, as in many
-/// containers, the filter alone refuses namespaces; the receipt's acts tell. Source: namespaces(7), `/proc/sys/user`.
-pub(super) fn lower_counts() -> Result<(), LayerFailure> {
-    for (name, most) in [("max_user_namespaces", "0"), ("max_inotify_instances", "32")] {
+/// Where `/proc/sys` cannot be written, as in many containers, the filter alone refuses namespaces; the receipt's acts
+/// tell. Source: namespaces(7), `/proc/sys/user`.
+pub(in crate::sandbox) fn lower_counts(counts: &[(&str, &str)]) -> Result<(), LayerFailure> {
+    for (name, most) in counts {
         match fs::write(format!("/proc/sys/user/{name}"), most) {
             Err(error)
                 if !matches!(

@@ -14,6 +14,7 @@ pub(super) mod root;
 use super::cgroup::Groups;
 use super::helper::{Open, receive_message};
 use super::init::{self, Step, landlock::Rules, seccomp::Filters};
+use super::init::mounts::{OF_SLOT, lower_counts};
 use super::meter::Meter;
 use super::policy::Network;
 use super::report::LimitKind;
@@ -152,6 +153,7 @@ fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     nix::unistd::sethostname("factory").step("set the host name")?;
     // Before any run: moving a process takes milliseconds, being born in its parent's place takes nothing.
+    lower_counts(OF_SLOT)?;
     groups.join()?;
     let host = mount_namespace()?;
     unshare(CloneFlags::CLONE_NEWNS).step("copy the mounts")?;
