@@ -226,7 +226,8 @@ impl Root {
                 fd.as_fd(),
                 Path::new(inside),
                 false,
-                sys::MOUNT_NOSUID | sys::MOUNT_NOEXEC,
+                // Read-only is not about what is written to a device, but about its times.
+                sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NOEXEC,
             )?;
         }
         for (inside, text) in [
