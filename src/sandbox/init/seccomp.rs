@@ -35,6 +35,8 @@ enum Verdict {
     Forbidden,
     /// `ENOSYS`.
     Unknown,
+    /// Success, without having been carried out.
+    Pretend,
 }
 
 impl Verdict {
@@ -44,6 +46,7 @@ impl Verdict {
             Verdict::Allow => libc::SECCOMP_RET_ALLOW,
             Verdict::Forbidden => libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
             Verdict::Unknown => libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+            Verdict::Pretend => libc::SECCOMP_RET_ERRNO,
         }
     }
 }
@@ -54,6 +57,7 @@ impl Filters {
         let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
         verdicts.extend(FORBIDDEN.iter().map(|number| (*number as u32, Verdict::Forbidden)));
         verdicts.extend(ALLOWED.iter().map(|number| (*number as u32, Verdict::Allow)));
+        verdicts.extend(PRETENDED.map(|number| (number as u32, Verdict::Pretend)));
         if memfd {
             verdicts.insert(libc::SYS_memfd_create as u32, Verdict::Allow);
         }
@@ -179,6 +183,8 @@ pub struct Summary {
     pub allowed: usize,
     /// Calls that exist and answer `EPERM`.
     pub forbidden: usize,
+    /// Calls that answer success and do nothing.
+    pub pretended: usize,
     /// What every other number answers, those of later kernels too.
     pub others: &'static str,
     /// Rules on the arguments of allowed calls, by call.
@@ -192,6 +198,7 @@ pub(in crate::sandbox) fn summary(memfd: bool) -> Summary {
     Summary {
         allowed: ALLOWED.iter().count() + usize::from(memfd),
         forbidden: FORBIDDEN.iter().count(),
+        pretended: PRETENDED.len(),
         others: "ENOSYS",
         argument_rules: rules.iter().map(|(call, rules)| (name(*call), rules.len())).collect(),
     }
@@ -320,7 +327,7 @@ const ALLOWED_EVERYWHERE: &[i64] = calls![
     SYS_rt_sigqueueinfo SYS_rt_sigsuspend SYS_sigaltstack SYS_personality SYS_statfs SYS_fstatfs SYS_getpriority
     SYS_setpriority SYS_sched_setparam SYS_sched_getparam SYS_sched_setscheduler SYS_sched_getscheduler
     SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval SYS_sched_setattr
-    SYS_sched_getattr SYS_mlock SYS_munlock SYS_mlockall SYS_munlockall SYS_prctl SYS_sync SYS_gettid SYS_readahead
+    SYS_sched_getattr SYS_mlock SYS_munlock SYS_mlockall SYS_munlockall SYS_prctl SYS_gettid SYS_readahead
     SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr
     SYS_flistxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr SYS_tkill SYS_futex SYS_sched_setaffinity
     SYS_sched_getaffinity SYS_epoll_create1 SYS_getdents64 SYS_set_tid_address SYS_restart_syscall SYS_fadvise64
@@ -331,7 +338,7 @@ const ALLOWED_EVERYWHERE: &[i64] = calls![
     SYS_faccessat SYS_pselect6 SYS_ppoll SYS_set_robust_list SYS_get_robust_list SYS_splice SYS_tee
     SYS_sync_file_range SYS_vmsplice SYS_utimensat SYS_epoll_pwait SYS_signalfd4 SYS_timerfd_create
     SYS_timerfd_settime SYS_timerfd_gettime SYS_eventfd2 SYS_fallocate SYS_accept4 SYS_dup3 SYS_pipe2 SYS_preadv
-    SYS_pwritev SYS_rt_tgsigqueueinfo SYS_recvmmsg SYS_prlimit64 SYS_syncfs SYS_sendmmsg SYS_getcpu SYS_renameat2
+    SYS_pwritev SYS_rt_tgsigqueueinfo SYS_recvmmsg SYS_prlimit64 SYS_sendmmsg SYS_getcpu SYS_renameat2
     SYS_getrandom SYS_execveat SYS_membarrier SYS_mlock2 SYS_copy_file_range SYS_preadv2 SYS_pwritev2
     SYS_pkey_mprotect SYS_pkey_alloc SYS_pkey_free SYS_statx SYS_rseq SYS_pidfd_send_signal SYS_pidfd_open
     SYS_close_range SYS_openat2 SYS_faccessat2 SYS_epoll_pwait2 SYS_futex_waitv SYS_process_mrelease SYS_fchmodat2
@@ -371,6 +378,10 @@ const FORBIDDEN_HERE: &[i64] = calls![
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const FORBIDDEN_HERE: &[i64] = &[];
+
+/// Calls that would have the host write out what others wrote, which no namespace bounds. What a command writes lies in
+/// memory and goes with it, so that doing nothing is doing it. Source: sync(2).
+const PRETENDED: [i64; 2] = [libc::SYS_sync, libc::SYS_syncfs];
 
 /// Calls by which a slot and the first process of a run build a sandbox, and what they answer in the finished one.
 /// clone3 does not exist there, so that a C library falls back to clone, whose flags a filter can see.
@@ -421,11 +432,13 @@ mod tests {
         let filters = Filters::compile(false).unwrap();
         for number in 0..2048 {
             let listed = |lists: &Lists| lists.iter().any(|call| *call == i64::from(number));
-            let wanted = match (listed(&ALLOWED), listed(&FORBIDDEN)) {
-                (true, false) => Verdict::Allow,
-                (false, true) => Verdict::Forbidden,
-                (false, false) => Verdict::Unknown,
-                (true, true) => panic!("call {number} is on both lists"),
+            let pretended = PRETENDED.contains(&i64::from(number));
+            let wanted = match (listed(&ALLOWED), listed(&FORBIDDEN), pretended) {
+                (true, false, false) => Verdict::Allow,
+                (false, true, false) => Verdict::Forbidden,
+                (false, false, true) => Verdict::Pretend,
+                (false, false, false) => Verdict::Unknown,
+                _ => panic!("call {number} is on two lists"),
             };
             // The kernel runs the newest filter first and takes the strictest answer, the newest of several alike.
             let newest = evaluate(&filters.builders, AUDIT_ARCH, number);
