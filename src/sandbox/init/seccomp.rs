@@ -215,6 +215,12 @@ fn name(call: i64) -> String {
         libc::SYS_setrlimit => "setrlimit",
         libc::SYS_personality => "personality",
         libc::SYS_prctl => "prctl",
+        libc::SYS_fcntl => "fcntl",
+        libc::SYS_setpriority => "setpriority",
+        libc::SYS_sched_setparam => "sched_setparam",
+        libc::SYS_sched_setscheduler => "sched_setscheduler",
+        libc::SYS_sched_setattr => "sched_setattr",
+        libc::SYS_sched_setaffinity => "sched_setaffinity",
         other => return format!("call {other}"),
     };
     name.to_owned()
@@ -227,7 +233,10 @@ fn argument_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     SeccompFilter::new(argument_rules()?, SeccompAction::Allow, errno, arch)?.try_into()
 }
 
-fn argument_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+/// What a pipe holds that nobody made larger: 16 pages. Source: pipe(7), "Pipe capacity".
+const PIPE_BYTES: u64 = 16 * 4096;
+
+fn argument_rules(named_sockets: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let test = |argument, width, op, value| SeccompCondition::new(argument, width, op, value);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let mut forbid = |call: i64, conditions: Vec<SeccompCondition>| {
@@ -288,6 +297,33 @@ fn argument_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Back
     // The first process has the command's user id, which is all that the kernel asks for to change its limits: a time
     // limit in the past would end it, and with it the report.
     forbid(libc::SYS_prlimit64, vec![test(0, Width::Dword, Op::Eq, 1)?])?;
+    // The same holds for its place in the scheduler: behind everybody else, it would not get to report.
+    for call in [
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setaffinity,
+    ] {
+        forbid(call, vec![test(0, Width::Dword, Op::Eq, 1)?])?;
+    }
+    // Groups and users besides: the command begins in the first process's group, and has its user.
+    forbid(libc::SYS_setpriority, vec![test(1, Width::Dword, Op::Eq, 1)?])?;
+    let process = libc::PRIO_PROCESS as u64;
+    forbid(libc::SYS_setpriority, vec![test(0, Width::Dword, Op::Ne, process)?])?;
+    // What pipes hold is counted for each user of the host, who is the operator where no other user is there. The usual
+    // size, and less. Source: pipe(7), "/proc/sys/fs/pipe-user-pages-soft"; fcntl(2), `F_SETPIPE_SZ`.
+    forbid(
+        libc::SYS_fcntl,
+        vec![
+            test(1, Width::Dword, Op::Eq, libc::F_SETPIPE_SZ as u64)?,
+            test(2, Width::Dword, Op::Gt, PIPE_BYTES)?,
+        ],
+    )?;
+    // A lease makes whoever opens the file otherwise wait. Source: fcntl(2), "Leases".
+    forbid(
+        libc::SYS_fcntl,
+        vec![test(1, Width::Dword, Op::Eq, libc::F_SETLEASE as u64)?],
+    )?;
     // A core limit of zero, unlike the one that is set, has the host's core-dump program started.
     // Source: core(5), "Piping core dumps to a program".
     let core = u64::from(libc::RLIMIT_CORE);
