@@ -49,12 +49,13 @@ pub struct Promised {
 const SCHEMA: u32 = 1;
 
 /// Acts that every receipt has to show refused.
-const REFUSED: [&str; 9] = [
+const REFUSED: [&str; 10] = [
     "bpf",
     "io_uring",
+    "limits of process 1",
     "mount",
     "new user namespace",
-    "open /root",
+    "open /sys",
     "perf_event_open",
     "raw packets",
     "session keyring",

@@ -160,7 +160,7 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     landlock::restrict(run.rules, job.network, &view.snapshots)?;
     // Last: the filter forbids the calls made above.
     run.filters.install_on_run()?;
-    let receipt = receipt::take(view, job, tree, run.groups.keepers())?;
+    let receipt = receipt::take(view, job, tree, run.groups.keepers(), run.filters)?;
     send(report, &ReportLine::Receipt(Box::new(receipt))).step("send the receipt")?;
     let protected = protect::Protected::note(&job.protect)?;
     command::run(job, run.groups, &protected)

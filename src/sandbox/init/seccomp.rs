@@ -25,6 +25,8 @@ pub(in crate::sandbox) struct Filters {
     calls: BpfProgram,
     arguments: BpfProgram,
     builders: BpfProgram,
+    /// Filters that the process was under before.
+    outer: u32,
 }
 
 /// What the main filter does with a call.
@@ -71,11 +73,18 @@ impl Filters {
             calls: call_filter(&verdicts),
             arguments,
             builders: builder_filter(&builders),
+            outer: 0,
         })
     }
 
+    /// How many filters a run is under, with those from outside.
+    pub(super) fn counted(&self) -> u32 {
+        self.outer + 3
+    }
+
     /// Applies all but what a slot itself needs to the process and all that it starts, for good.
-    pub(in crate::sandbox) fn install_on_slot(&self) -> Result<(), LayerFailure> {
+    pub(in crate::sandbox) fn install_on_slot(&mut self) -> Result<(), LayerFailure> {
+        self.outer = super::receipt::filter_count()?;
         install(&self.arguments, "argument")?;
         install(&self.calls, "call")
     }

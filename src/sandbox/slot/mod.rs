@@ -175,7 +175,7 @@ fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<S
     }
     drop(null);
     let rules = Rules::open(&view);
-    let filters_of_runs = Filters::compile(view.memfd)?;
+    let mut filters_of_runs = Filters::compile(view.memfd)?;
     init::limits::no_core()?;
     nix::sys::prctl::set_no_new_privs().step("set no_new_privs")?;
     filters_of_runs.install_on_slot()?;
