@@ -141,7 +141,7 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     mounts::lower_counts(mounts::OF_RUN)?;
     mounts::go_backstage()?;
     mounts::own_proc()?;
-    let tree = mounts::put_on_top(job, &view.snapshots, &run.layers)?;
+    let tree = mounts::put_on_top(job, view, &run.layers)?;
     mounts::enter_view()?;
     // In place of the slot's, which is an open file of another mount namespace.
     let null = File::open("/dev/null").step("open /dev/null")?;

@@ -5,8 +5,8 @@
 //!   tree's back.
 
 use super::Step;
-use crate::sandbox::setup::{HOME, Job, LayerFailure, TREE};
-use crate::sandbox::slot::root::{BACKSTAGE, VIEW};
+use crate::sandbox::setup::{HOME, Job, LayerFailure, TREE, View};
+use crate::sandbox::slot::root::{BACKSTAGE, VIEW, granted};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
@@ -87,17 +87,20 @@ impl Provided {
 }
 
 /// Mounts what the run can write to. `layers` are detached mounts of the layers of its tree, the uppermost first.
-pub(super) fn put_on_top(job: &Job, snapshots: &[PathBuf], layers: &[OwnedFd]) -> Result<Provided, LayerFailure> {
+pub(super) fn put_on_top(job: &Job, view: &View, layers: &[OwnedFd]) -> Result<Provided, LayerFailure> {
     let scratch = Path::new(BACKSTAGE);
     let options = format!("mode=0700,size={},nr_inodes={}", job.tmp.size.0, job.tmp.inodes);
     tmpfs(scratch, &options, MsFlags::MS_NOSUID | MsFlags::MS_NODEV).step("mount the private tmpfs")?;
     let provided = tree(scratch, layers)?;
-    for (number, path) in snapshots.iter().enumerate() {
+    for path in &view.snapshots {
+        // It is the host's path that is below, and not the overlay that shows it: a stack of overlays has an end.
+        let Some(number) = view.binds.iter().position(|bind| bind.path == *path) else {
+            continue;
+        };
         let upper = scratch.join(format!("snapshot-{number}"));
         fs::create_dir(&upper).step(format!("make a layer for `{}`", path.display()))?;
-        let place = place_of(path);
-        let lower = [place.display().to_string()];
-        overlay(&place, &upper, &lower).step(format!("put a private layer on `{}`", path.display()))?;
+        let lower = [granted(number).display().to_string()];
+        overlay(&place_of(path), &upper, &lower).step(format!("put a private layer on `{}`", path.display()))?;
     }
     let places = [("shm", "/dev/shm"), ("home", HOME), ("tmp", "/tmp")];
     for (name, inside) in places {

@@ -54,8 +54,9 @@ impl Verdict {
 }
 
 impl Filters {
-    /// Compiles the filters. `memfd` lets anonymous files be made.
-    pub(in crate::sandbox) fn compile(memfd: bool) -> Result<Self, LayerFailure> {
+    /// Compiles the filters. `memfd` lets anonymous files be made. `named_sockets` lets sockets of `AF_UNIX` be made one by
+    /// one, which can reach any that has a name in the view; pairs of them are always allowed.
+    pub(in crate::sandbox) fn compile(memfd: bool, named_sockets: bool) -> Result<Self, LayerFailure> {
         let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
         verdicts.extend(FORBIDDEN.iter().map(|number| (*number as u32, Verdict::Forbidden)));
         verdicts.extend(ALLOWED.iter().map(|number| (*number as u32, Verdict::Allow)));
@@ -66,7 +67,7 @@ impl Filters {
         // In the end as before, but by the filter of the run.
         let builders = BUILDERS.map(|(number, verdict)| (number as u32, verdict));
         verdicts.extend(BUILDERS.map(|(number, _)| (number as u32, Verdict::Allow)));
-        let arguments = argument_filter()
+        let arguments = argument_filter(named_sockets)
             .map_err(|_| Errno::EINVAL)
             .step("compile the argument filter")?;
         Ok(Filters {
@@ -203,7 +204,7 @@ pub struct Summary {
 /// Counts what the filters answer. `memfd` lets anonymous files be made.
 pub(in crate::sandbox) fn summary(memfd: bool) -> Summary {
     // That the rules can be compiled is a test; nothing is filtered by this count.
-    let rules = argument_rules().unwrap_or_default();
+    let rules = argument_rules(true).unwrap_or_default();
     Summary {
         allowed: ALLOWED.iter().count() + usize::from(memfd),
         forbidden: FORBIDDEN.iter().count(),
@@ -236,10 +237,10 @@ fn name(call: i64) -> String {
 }
 
 /// Rules on arguments of calls that are allowed otherwise: a match answers `EPERM`.
-fn argument_filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn argument_filter(named_sockets: bool) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let errno = SeccompAction::Errno(libc::EPERM as u32);
-    SeccompFilter::new(argument_rules()?, SeccompAction::Allow, errno, arch)?.try_into()
+    SeccompFilter::new(argument_rules(named_sockets)?, SeccompAction::Allow, errno, arch)?.try_into()
 }
 
 /// What a pipe holds that nobody made larger: 16 pages. Source: pipe(7), "Pipe capacity".
@@ -273,6 +274,12 @@ fn argument_rules(named_sockets: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>
         family.push(test(0, Width::Dword, Op::Ne, known as u64)?);
     }
     forbid(libc::SYS_socket, family)?;
+    if !named_sockets {
+        forbid(
+            libc::SYS_socket,
+            vec![test(0, Width::Dword, Op::Eq, libc::AF_UNIX as u64)?],
+        )?;
+    }
     // A pair exists in one family only, but the kernel makes both sockets, and loads the family, before it says so.
     forbid(
         libc::SYS_socketpair,
@@ -474,7 +481,7 @@ mod tests {
 
     #[test]
     fn the_filter_answers_each_number_as_the_lists_say() {
-        let filters = Filters::compile(false).unwrap();
+        let filters = Filters::compile(false, true).unwrap();
         for number in 0..2048 {
             let listed = |lists: &Lists| lists.iter().any(|call| *call == i64::from(number));
             let pretended = PRETENDED.contains(&i64::from(number));
@@ -497,7 +504,7 @@ mod tests {
 
     #[test]
     fn numbers_of_other_interfaces_are_refused() {
-        let filters = Filters::compile(true).unwrap();
+        let filters = Filters::compile(true, true).unwrap();
         assert_eq!(
             evaluate(&filters.calls, 0x4000_0003, 1),
             libc::SECCOMP_RET_KILL_PROCESS,
@@ -520,7 +527,7 @@ mod tests {
             summary.argument_rules.keys().all(|name| !name.starts_with("call ")),
             "{summary:?}"
         );
-        for call in argument_rules().unwrap().keys() {
+        for call in argument_rules(true).unwrap().keys() {
             assert!(ALLOWED.iter().any(|allowed| allowed == call), "{call}");
         }
     }
@@ -529,7 +536,7 @@ mod tests {
     fn anonymous_files_are_a_choice() {
         let verdict = |memfd| {
             evaluate(
-                &Filters::compile(memfd).unwrap().calls,
+                &Filters::compile(memfd, true).unwrap().calls,
                 AUDIT_ARCH,
                 libc::SYS_memfd_create as u32,
             )

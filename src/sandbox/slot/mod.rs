@@ -11,10 +11,11 @@
 
 pub(super) mod root;
 
+use self::root::Shown;
 use super::cgroup::Groups;
 use super::helper::{Open, receive_message};
-use super::init::{self, Step, landlock::Rules, seccomp::Filters};
 use super::init::mounts::{OF_SLOT, lower_counts};
+use super::init::{self, Step, landlock::Rules, seccomp::Filters};
 use super::meter::Meter;
 use super::policy::Network;
 use super::report::LimitKind;
@@ -152,8 +153,8 @@ fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
     // The usual mask, whatever the caller's was: files in the tree have the modes that git would give them.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     nix::unistd::sethostname("factory").step("set the host name")?;
-    // Before any run: moving a process takes milliseconds, being born in its parent's place takes nothing.
     lower_counts(OF_SLOT)?;
+    // Before any run: moving a process takes milliseconds, being born in its parent's place takes nothing.
     groups.join()?;
     let host = mount_namespace()?;
     unshare(CloneFlags::CLONE_NEWNS).step("copy the mounts")?;
@@ -162,7 +163,7 @@ fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
 
 /// Builds the view and everything that its runs inherit. The order is the program.
 fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<Slot, LayerFailure> {
-    root::build(&view)?;
+    let shown = root::build(&view)?;
     let inside = mount_namespace()?;
     // In place of the helper's streams, and from the new root: whoever reads gets the end at once.
     let null = File::options()
@@ -175,7 +176,7 @@ fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<S
     }
     drop(null);
     let rules = Rules::open(&view);
-    let mut filters_of_runs = Filters::compile(view.memfd)?;
+    let mut filters_of_runs = Filters::compile(view.memfd, shown == Shown::Apart)?;
     init::limits::no_core()?;
     nix::sys::prctl::set_no_new_privs().step("set no_new_privs")?;
     filters_of_runs.install_on_slot()?;
