@@ -99,13 +99,15 @@ pub(super) fn build(view: &View) -> Result<Shown, LayerFailure> {
         .iter()
         .map(|path| open(Path::new(path)))
         .collect::<Result<_, _>>()?;
-    // The parents of files, since an overlay is made of directories.
-    let parents: Vec<Option<OwnedFd>> = view.binds.iter().map(parent_of_file).collect();
+    let directories: Vec<Option<OwnedFd>> = view.binds.iter().zip(&binds).map(directory_of).collect();
     let root = Root::mount()?;
     let mut shown = Shown::Apart;
     for (number, (pin, fd)) in view.binds.iter().zip(&binds).enumerate() {
-        let directory = parents[number].as_ref().unwrap_or(fd).as_fd();
-        if root.overlay(number, directory, pin)?.is_none() {
+        let apart = match &directories[number] {
+            Some(directory) => root.overlay(number, directory.as_fd(), pin)?,
+            None => None,
+        };
+        if apart.is_none() {
             root.bind(fd.as_fd(), &pin.path, pin.directory, READ_ONLY)?;
             shown = Shown::AsTheyAre;
         }
@@ -125,9 +127,13 @@ pub(super) fn build(view: &View) -> Result<Shown, LayerFailure> {
 
 const READ_ONLY: u64 = sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV;
 
-fn parent_of_file(pin: &Pinned) -> Option<OwnedFd> {
-    let parent = pin.path.parent().filter(|_| !pin.directory)?;
-    open(parent).ok()
+/// What an overlay can be made of, which is a directory: the one that holds it for a file.
+fn directory_of((pin, fd): (&Pinned, &OwnedFd)) -> Option<OwnedFd> {
+    if pin.directory {
+        return fd.try_clone().ok();
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(pin.path.parent()?, flags, Mode::empty()).ok()
 }
 
 /// Whether what is found at the path is the pinned file: one that is itself mounted there is not below its directory.
