@@ -395,7 +395,10 @@ impl Running {
         // A group ends one process of several; the command as a whole is over its limit.
         let starved = counts.oom_kills.unwrap_or(0) > 0;
         // Reserved by a sum that counts shared pages more than once, so what it finds is looked at again.
-        let over = groups.memory().is_none() && seen.memory_bytes > self.memory && self.meter.exceeds(self.memory);
+        let over = groups.memory().is_none() && {
+            let room = self.memory.saturating_sub(self.meter.socket_bytes());
+            seen.memory_bytes > room && self.meter.exceeds(room)
+        };
         if starved || over {
             Some(LimitKind::Memory)
         } else if peak.cpu_ms > self.cpu_ms {
