@@ -154,8 +154,8 @@ pub(super) struct Act {
     pub(super) watch_tree: bool,
     /// Whether a process stands by, in the launcher's process group and with a secret, that must stay alive and unread.
     pub(super) bystander: bool,
-    /// Whether the bystander complains when its pipes become smaller.
-    pub(super) watch_pipes: bool,
+    /// What the bystander is heard about when it complains: the beginning of the sentence.
+    pub(super) complaint: Option<&'static str>,
     /// A shell command line that the operator runs in the tree afterwards.
     pub(super) aftermath: Option<&'static str>,
     /// Whether the tree is a work tree of git.
@@ -289,7 +289,7 @@ pub(super) const fn act(
             tune: None,
             watch_tree: false,
             bystander: false,
-            watch_pipes: false,
+            complaint: None,
             aftermath: None,
             git: false,
             may_refuse: false,
@@ -354,7 +354,7 @@ with! {
     raw() => raw = true;
     watching_the_tree() => watch_tree = true;
     with_bystander() => bystander = true;
-    watching_pipes() => watch_pipes = true;
+    heard_about(complaint: &'static str) => complaint = Some(complaint);
     then(command: &'static str) => aftermath = Some(command);
     in_git() => git = true;
     may_refuse() => may_refuse = true;

@@ -334,7 +334,7 @@ impl Trial<'_> {
                 .stderr(Stdio::null())
                 .status();
         }
-        if let Some(word) = bystander.and_then(|bystander| bystander.end(self.act.watch_pipes)) {
+        if let Some(word) = bystander.and_then(|bystander| bystander.end(self.act.complaint)) {
             seen.outside.push(word);
         }
         // What the caller noticed about its terminal.
@@ -392,7 +392,7 @@ impl Bystander {
     }
 
     /// Ends it; a sentence when somebody else already had.
-    fn end(mut self, hear_complaint: bool) -> Option<String> {
+    fn end(mut self, complaint: Option<&str>) -> Option<String> {
         // One that was killed a moment ago takes a while to be gone.
         let ended = (0..30).find_map(|_| {
             thread::sleep(Duration::from_millis(5));
@@ -404,9 +404,9 @@ impl Bystander {
         if let Some(mut stdout) = self.child.stdout.take() {
             let _ = stdout.read_to_string(&mut said);
         }
-        // Its first line has been read; a further one is a complaint. Only one case is the reason for it.
-        let complaint = said.lines().find(|line| line.starts_with("a pipe"));
-        if let Some(complaint) = complaint.filter(|_| hear_complaint) {
+        // Its first line has been read; a further one is a complaint, for which not every case is the reason.
+        let about = |line: &&str| complaint.is_some_and(|complaint| line.starts_with(complaint));
+        if let Some(complaint) = said.lines().find(about) {
             return Some(complaint.to_owned());
         }
         let status = ended?;

@@ -48,10 +48,13 @@ pub(super) fn page(plan: &Plan, profile: &str) -> String {
     let FilterSummary {
         allowed,
         forbidden,
+        pretended,
         others,
         argument_rules,
     } = &plan.seccomp;
-    let calls = format!("{allowed} calls allowed, {forbidden} answer EPERM, every other number {others}");
+    let calls = format!(
+        "{allowed} calls allowed, {forbidden} answer EPERM, {pretended} success without effect, every other number {others}"
+    );
     lines.push(("seccomp", calls));
     for (call, rules) in argument_rules {
         let s = if *rules == 1 { "" } else { "s" };

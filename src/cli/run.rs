@@ -9,7 +9,7 @@ use crate::run::{
     sandbox_failure,
 };
 use crate::sandbox::{Layer, Operator, Policy, load_profile};
-use crate::types::FailureClass;
+use crate::types::{FailureClass, RepoPath};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -71,6 +71,10 @@ pub(super) struct Arguments {
     /// Let an order excuse itself from the repository's own verification.
     #[arg(long)]
     allow_verify_exempt: bool,
+    /// Let the order change this file although something runs it without being asked to, such as a workflow of a build
+    /// server, a hook or an editor's task. Can be repeated; it is recorded with the run.
+    #[arg(long, value_name = "PATH", value_parser = protected_path)]
+    allow_protected: Vec<RepoPath>,
     /// Where each run gets a directory of its own [default: runs in the state directory].
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
@@ -145,6 +149,7 @@ fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Fail
         },
         timeout: arguments.timeout,
         allow_verify_exempt: arguments.allow_verify_exempt,
+        allow_protected: arguments.allow_protected.iter().cloned().collect(),
         places: Places {
             cache_dir: environment.cache_dir().map_err(plain)?,
             artifacts: arguments
@@ -157,6 +162,10 @@ fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Fail
         program: own_program()?,
         exit_code: exit::code,
     })
+}
+
+fn protected_path(text: &str) -> Result<RepoPath, String> {
+    RepoPath::parse(text).map_err(|error| error.to_string())
 }
 
 fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider, Failure> {

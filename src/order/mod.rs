@@ -8,10 +8,12 @@
 mod canonical;
 pub mod json;
 mod parse;
+mod protected;
 mod words;
 
 pub use canonical::canonical_json;
 pub use parse::{OrderError, parse};
+pub use protected::runs_unasked;
 pub use words::{SplitError, split_command};
 
 use crate::types::RepoPath;

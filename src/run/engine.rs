@@ -141,6 +141,7 @@ impl<'a> Run<'a> {
             repository: self.repository.work_dir().to_owned(),
             profile: setup.policy.profile.clone(),
             waived: setup.policy.waive.clone(),
+            allowed_protected: setup.allow_protected.clone(),
             provider: self.provider.describe(),
             model: setup.model.clone().unwrap_or_default(),
             max_attempts: setup.rules.max_attempts,

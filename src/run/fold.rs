@@ -3,7 +3,7 @@
 use super::summary::Summary;
 use crate::journal::{JournalError, Recorded};
 use crate::sandbox::Layer;
-use crate::types::{FailureClass, ObjectId, Problem, RunId, Sha256};
+use crate::types::{FailureClass, ObjectId, Problem, RepoPath, RunId, Sha256};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,6 +28,9 @@ pub struct Opened {
     /// Layers of the profile's floor that the operator did without.
     #[serde(default)]
     pub waived: BTreeSet<Layer>,
+    /// Files that the operator let the order change although they are run without being called.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_protected: BTreeSet<RepoPath>,
     /// The provider that is asked.
     pub provider: String,
     /// The model that is asked.
@@ -165,6 +168,7 @@ mod tests {
             repository: "/repository".into(),
             profile: "verify".to_owned(),
             waived: BTreeSet::new(),
+            allowed_protected: BTreeSet::new(),
             provider: "replay".to_owned(),
             model: "recorded".to_owned(),
             max_attempts: 5,

@@ -5,8 +5,9 @@ use super::state::Rules;
 use crate::order::WorkOrder;
 use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
 use crate::sandbox::{Policy, SandboxError};
-use crate::types::{FailureClass, ObjectId, Problem as _};
+use crate::types::{FailureClass, ObjectId, Problem as _, RepoPath};
 use crate::workspace::{Repository, WorkspaceError};
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ pub struct Setup {
     pub timeout: Option<Duration>,
     /// Whether the order may excuse itself from the repository's own verification.
     pub allow_verify_exempt: bool,
+    /// Files that the order may change although they are run outside of the sandbox without being called.
+    pub allow_protected: BTreeSet<RepoPath>,
     /// Where things are kept.
     pub places: Places,
     /// This project's own binary, which is started again as the sandbox's helper.

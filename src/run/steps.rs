@@ -12,7 +12,7 @@ use crate::change::ChangeSet;
 use crate::durable::ensure_dir;
 use crate::journal::Phase as Framed;
 use crate::llm::{Answer, Finish, LlmError, Request, backoff, request_digest};
-use crate::order::verify_exempt_allowed;
+use crate::order::{runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, Trailers};
 use crate::propose::{self, CheckError};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
@@ -56,6 +56,7 @@ impl Run<'_> {
     pub(super) async fn preflight(&mut self) -> Step {
         let blocked = |failure| Fault::new(Stage::Preflight, failure);
         self.check_exemption().map_err(blocked)?;
+        self.check_protected().map_err(blocked)?;
         self.check_preconditions().map_err(blocked)?;
         self.check_tools().map_err(blocked)?;
         let ground = self.prepare_ground().map_err(blocked)?;
@@ -74,6 +75,31 @@ impl Run<'_> {
             "the order excuses itself from the repository's verification, which it may not",
         )
         .with_hint("remove `verify_exempt` from the order, or allow it with --allow-verify-exempt"))
+    }
+
+    /// What the order does not allow, a proposal cannot write, so this is the place for both.
+    fn check_protected(&self) -> Result<(), Failure> {
+        let protected: Vec<_> = (self.setup.order.allowed_files.iter())
+            .filter(|path| !self.setup.allow_protected.contains(*path))
+            .filter_map(|path| Some((path, runs_unasked(path)?)))
+            .collect();
+        let Some((first, _)) = protected.first() else {
+            return Ok(());
+        };
+        let causes = protected
+            .iter()
+            .map(|(path, who)| format!("{} is run by {who}", escape_control(path.as_str())));
+        let failure = Failure::plain(
+            FailureClass::Policy,
+            "the order allows files that are run outside of the sandbox without being called",
+        );
+        Err(Failure {
+            causes: causes.collect(),
+            ..failure.with_hint(format!(
+                "remove them from the order, or allow each with --allow-protected, such as --allow-protected {}",
+                escape_control(first.as_str())
+            ))
+        })
     }
 
     fn check_preconditions(&self) -> Result<(), Failure> {

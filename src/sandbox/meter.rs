@@ -12,6 +12,13 @@ use std::fs;
 /// Processes looked at in one sandbox, above which the sum is not trusted to be cheap; the process limit is far below.
 const MOST: usize = 65_536;
 
+/// Sockets that a run has for nothing: what they may hold is not counted.
+const FREE_SOCKETS: u64 = 256;
+
+/// What one socket may hold in bytes sent and not received: twice `wmem_max`, when somebody asks for it.
+/// Source: socket(7), `SO_SNDBUF` and `wmem_max` (212,992).
+const SOCKET_BYTES: u64 = 2 * 212_992;
+
 /// Looks at a process and everything below it.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -39,6 +46,13 @@ impl Meter {
         }
     }
 
+    /// What all sockets of the run's network namespace may hold together: bytes on their way are memory of the kernel and in
+    /// no process's share. Only their number can be read for all kinds. Source: proc_pid_net(5), `sockstat`.
+    pub(super) fn socket_bytes(&self) -> u64 {
+        let statistics = fs::read_to_string(format!("/proc/{}/net/sockstat", self.root)).unwrap_or_default();
+        sockets(&statistics).saturating_sub(FREE_SOCKETS) * SOCKET_BYTES
+    }
+
     /// Whether more than `limit` bytes are held when shared pages are counted once.
     pub(super) fn exceeds(&self, limit: u64) -> bool {
         let processes = descendants(self.root);
@@ -64,6 +78,12 @@ impl Use {
             ticks: field(&stat, 14)? + field(&stat, 15)? + field(&stat, 16)? + field(&stat, 17)?,
         })
     }
+}
+
+/// The number of sockets in use.
+fn sockets(statistics: &str) -> u64 {
+    let used = statistics.lines().find_map(|line| line.strip_prefix("sockets: used "));
+    used.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
 
 /// A field of `stat` by its number in the manual. The name of the program, the second, may hold anything but is the only
@@ -130,6 +150,15 @@ mod tests {
     fn only_the_named_lines_count() {
         let text = "Rss:   100 kB\nPss:\t   3 kB\nPss_Anon:  50 kB\nSwapPss:  4 kB\nbroken\nPss: x kB\n";
         assert_eq!(sum_of(text, &["Pss:", "SwapPss:"]), 7 * 1024);
+    }
+
+    #[test]
+    fn sockets_of_every_kind_are_counted_together() {
+        assert_eq!(
+            sockets("sockets: used 812\nTCP: inuse 3 orphan 0 tw 0 alloc 3 mem 0\n"),
+            812
+        );
+        assert_eq!(sockets(""), 0);
     }
 
     #[test]

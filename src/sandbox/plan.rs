@@ -127,7 +127,8 @@ fn mounts(view: &View, job: &Job) -> Vec<Mount> {
     let mut mounts = vec![mount(Path::new("/"), "tmpfs", Vec::new(), "read-only, nosuid, nodev")];
     for bind in &view.binds {
         let source = vec![bind.path.clone()];
-        mounts.push(mount(&bind.path, "bind", source.clone(), "read-only, nosuid, nodev"));
+        // Where the kernel makes an overlay of it, which only it can say; else it is a bind.
+        mounts.push(mount(&bind.path, "overlay", source.clone(), "read-only, nosuid, nodev"));
         if view.snapshots.contains(&bind.path) {
             mounts.push(mount(&bind.path, "overlay", source, &private));
         }
@@ -139,7 +140,7 @@ fn mounts(view: &View, job: &Job) -> Vec<Mount> {
             device,
             "bind",
             vec![device.to_owned()],
-            "read-write, nosuid, noexec",
+            "read-only but for what goes through it, nosuid, noexec",
         ));
     }
     for place in ["/tmp", "/dev/shm", HOME].map(Path::new) {

@@ -49,9 +49,10 @@ pub struct Promised {
 const SCHEMA: u32 = 1;
 
 /// Acts that every receipt has to show refused.
-const REFUSED: [&str; 9] = [
+const REFUSED: [&str; 10] = [
     "bpf",
     "io_uring",
+    "limits of process 1",
     "mount",
     "new user namespace",
     "open /sys",

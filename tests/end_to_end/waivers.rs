@@ -66,6 +66,14 @@ impl Project {
         let all: Vec<&str> = [&["run", "--provider", &provider, &order], words].concat();
         self.factory(&all)
     }
+
+    /// Has the order and the model be about another file.
+    fn about(&self, path: &str) {
+        for name in ["order.json", "answer.json"] {
+            let text = fs::read_to_string(self.path(name)).unwrap();
+            fs::write(self.path(name), text.replace("a.txt", path)).unwrap();
+        }
+    }
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> String {
@@ -203,4 +211,30 @@ fn a_waiver_that_makes_no_sense_is_a_usage_error() {
             text(&output.stderr)
         );
     }
+}
+
+#[test]
+fn a_file_that_is_run_without_being_called_is_changed_on_the_operators_word_only() {
+    let project = Project::new();
+    project.about(".github/workflows/ci.yml");
+    let refused = project.run(&[]);
+    let message = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(10), "{message}");
+    assert!(
+        message.contains("--allow-protected .github/workflows/ci.yml"),
+        "{message}"
+    );
+    let of_another = project.run(&["--allow-protected", ".gitmodules"]);
+    assert_eq!(of_another.status.code(), Some(10), "{}", text(&of_another.stderr));
+    assert!(git(&project.path("repository"), &["branch", "--list", "factory/*"]).is_empty());
+
+    let allowed = project.run(&["--allow-protected", ".github/workflows/ci.yml", "--json"]);
+    assert_eq!(allowed.status.code(), Some(0), "{}", text(&allowed.stderr));
+    let run = fs::read_dir(project.path("state/factory/runs")).unwrap();
+    let recorded = run.filter_map(|run| fs::read_to_string(run.unwrap().path().join("run.json")).ok());
+    let recorded: Vec<_> = recorded.filter(|text| text.contains("allowed_protected")).collect();
+    assert!(
+        recorded.iter().any(|text| text.contains(".github/workflows/ci.yml")),
+        "{recorded:?}"
+    );
 }

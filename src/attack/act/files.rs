@@ -600,9 +600,10 @@ fn git_plant(words: &[String]) -> Done {
 }
 
 /// Locks a file that can only be read: whoever of the host wants the lock has to wait.
+/// Takes a lock and keeps it for as long as the host takes to notice.
 fn lock(words: &[String]) -> Done {
     let file = File::open(word(words, 0)?)?;
-    any(["flock", "lease"], |way| {
+    let taken = any(["flock", "lease"], |way| {
         match way {
             // LOCK_EX | LOCK_NB.
             "flock" => call(libc::SYS_flock, &[i64::from(file.as_raw_fd()), 6])?,
@@ -616,7 +617,9 @@ fn lock(words: &[String]) -> Done {
             )?,
         };
         Ok(format!("hold a {way}"))
-    })
+    });
+    super::nap(600);
+    taken
 }
 
 /// Watches a file that can only be read, and waits for somebody of the host to open it.

@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid, getpid, getppid, setsid};
+use nix::unistd::{Pid, geteuid, getpgid, getpid, getppid, setsid};
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::process::{Command, Stdio};
 
 pub(super) const ACTS: Acts = &[
@@ -23,16 +23,7 @@ pub(super) const ACTS: Acts = &[
         Ok("hold".to_owned())
     }),
     ("stand-by", |words| stand_by(word(words, 1)?)),
-    ("schedule-parent", |words| {
-        // SCHED_IDLE with `struct sched_param` of priority 0, for whoever started this.
-        let parent = i64::from(getppid().as_raw());
-        if parent == number(words, 0)? {
-            return Ok("have the runner for its parent".to_owned());
-        }
-        let mut words = [sys::Arg::Int(parent), sys::Arg::Int(5), sys::Arg::Read(&[0; 4])];
-        sys::syscall(libc::SYS_sched_setscheduler, &mut words)?;
-        Ok(format!("let process {parent} starve"))
-    }),
+    ("schedule-parent", schedule_parent),
     ("descriptors", descriptors),
     ("descriptors-of-others", |_| {
         let others = [1, getppid().as_raw()];
@@ -181,10 +172,47 @@ fn descriptors(_: &[String]) -> Done {
 }
 
 /// What the operator's own programs do meanwhile: open a file, make a pipe. Says so when a pipe is smaller than usual.
+/// Puts whoever started this behind everybody else, in each way that there is.
+fn schedule_parent(words: &[String]) -> Done {
+    let parent = i64::from(getppid().as_raw());
+    if parent == number(words, 0)? {
+        return Ok("have the runner for its parent".to_owned());
+    }
+    any(["policy", "priority", "priority of the group", "processors"], |way| {
+        let none = [0; 8];
+        match way {
+            // SCHED_IDLE with `struct sched_param` of priority 0.
+            "policy" => sys::syscall(
+                libc::SYS_sched_setscheduler,
+                &mut [sys::Arg::Int(parent), sys::Arg::Int(5), sys::Arg::Read(&none)],
+            )?,
+            "priority" => call(libc::SYS_setpriority, &[0, parent, 19])?,
+            // Its own group, when that is the parent's.
+            "priority of the group" if getpgid(Some(getppid())) == getpgid(None) => {
+                call(libc::SYS_setpriority, &[1, 0, 19])?
+            }
+            "priority of the group" => return refused(Errno::EPERM, "another group"),
+            _ => sys::syscall(
+                libc::SYS_sched_setaffinity,
+                &mut [
+                    sys::Arg::Int(parent),
+                    sys::Arg::Int(8),
+                    sys::Arg::Read(&[1, 0, 0, 0, 0, 0, 0, 0]),
+                ],
+            )?,
+        };
+        Ok(format!("let process {parent} starve by its {way}"))
+    })
+}
+
 fn stand_by(path: &str) -> Done {
+    let usual = pipe_size()?;
+    let unwritten = std::path::Path::new(path).with_file_name("../../unwritten");
+    fs::write(&unwritten, [b'x'; 1 << 16])?;
+    let unwritten = File::open(unwritten)?;
+    let waits = unwritten_pages(&unwritten).is_ok_and(|pages| pages > 0);
     println!("did hold");
     std::io::stdout().flush()?;
-    let usual = pipe_size()?;
     for _ in 0..250 {
         let _ = fs::read(path);
         let size = pipe_size()?;
@@ -192,10 +220,44 @@ fn stand_by(path: &str) -> Done {
             println!("a pipe of the operator's holds {size} bytes instead of {usual}");
             break;
         }
+        if is_locked(path) {
+            println!("a lock of the operator's is refused");
+            break;
+        }
+        if waits && unwritten_pages(&unwritten) == Ok(0) {
+            println!("a file of the operator's was written out at once");
+            break;
+        }
         nap(100);
     }
     nap(25_000);
     Ok("stand by".to_owned())
+}
+
+/// Whether somebody else's lock or lease is in the operator's way.
+fn is_locked(path: &str) -> bool {
+    let options = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
+    match options {
+        Ok(file) => matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)),
+        Err(error) => error.raw_os_error() == Some(libc::EWOULDBLOCK),
+    }
+}
+
+/// Pages of a file that wait to be written to its disk. Source: cachestat(2), Linux 6.5.
+fn unwritten_pages(file: &File) -> Result<u64, Errno> {
+    const CACHESTAT: i64 = 451;
+    // From the start, for a length of zero: all. The second of five counts is wanted.
+    let (range, mut counts) = ([0_u8; 16], [0_u8; 40]);
+    let mut words = [
+        sys::Arg::Int(i64::from(file.as_raw_fd())),
+        sys::Arg::Read(&range),
+        sys::Arg::Bytes(&mut counts),
+        sys::Arg::Int(0),
+    ];
+    sys::syscall(CACHESTAT, &mut words)?;
+    let mut dirty = [0; 8];
+    dirty.copy_from_slice(&counts[8..16]);
+    Ok(u64::from_ne_bytes(dirty))
 }
 
 fn pipe_size() -> Result<i32, Refused> {

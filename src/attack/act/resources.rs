@@ -29,6 +29,7 @@ pub(super) const ACTS: Acts = &[
     ("socket-memory", socket_memory),
     ("sync", |_| {
         call(libc::SYS_sync, &[])?;
+        nap(500);
         Ok("have everything on the host written out".to_owned())
     }),
 ];

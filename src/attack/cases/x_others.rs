@@ -230,6 +230,9 @@ pub(super) const CASES: &[Case] = &[
         "a file that is granted for reading is locked against the host",
         &["lock", "{outside}/granted/file"],
     )
+    .judged(Outside)
+    .with_bystander()
+    .heard_about("a lock")
     .tuned(tune::grant_plain)
     .may_refuse(),
     act(
@@ -241,7 +244,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .judged(Outside)
     .with_bystander()
-    .watching_pipes()
+    .heard_about("a pipe")
     .alone(),
     act(
         "X31",
@@ -258,7 +261,11 @@ pub(super) const CASES: &[Case] = &[
         Low,
         "all that the host has yet to write is written at once",
         &["sync"],
-    ),
+    )
+    .judged(Outside)
+    .with_bystander()
+    .heard_about("a file")
+    .alone(),
     product(
         "X33",
         "run-output",

@@ -138,10 +138,10 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     limits::go_first()?;
     // From here on with the mapped id: whatever is created below belongs to it, also when the caller is root.
     take_identity()?;
-    mounts::lower_counts()?;
+    mounts::lower_counts(mounts::OF_RUN)?;
     mounts::go_backstage()?;
     mounts::own_proc()?;
-    let tree = mounts::put_on_top(job, &view.snapshots, &run.layers)?;
+    let tree = mounts::put_on_top(job, view, &run.layers)?;
     mounts::enter_view()?;
     // In place of the slot's, which is an open file of another mount namespace.
     let null = File::open("/dev/null").step("open /dev/null")?;
@@ -160,7 +160,7 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     landlock::restrict(run.rules, job.network, &view.snapshots)?;
     // Last: the filter forbids the calls made above.
     run.filters.install_on_run()?;
-    let receipt = receipt::take(view, job, tree, run.groups.keepers())?;
+    let receipt = receipt::take(view, job, tree, run.groups.keepers(), run.filters)?;
     send(report, &ReportLine::Receipt(Box::new(receipt))).step("send the receipt")?;
     let protected = protect::Protected::note(&job.protect)?;
     command::run(job, run.groups, &protected)

@@ -5,8 +5,8 @@
 //!   tree's back.
 
 use super::Step;
-use crate::sandbox::setup::{HOME, Job, LayerFailure, TREE};
-use crate::sandbox::slot::root::{BACKSTAGE, VIEW};
+use crate::sandbox::setup::{HOME, Job, LayerFailure, TREE, View};
+use crate::sandbox::slot::root::{BACKSTAGE, VIEW, granted};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
@@ -39,13 +39,20 @@ pub(super) fn enter_view() -> Result<(), LayerFailure> {
     nix::unistd::chdir("/").step("enter the view")
 }
 
-/// Lowers the counts that the kernel keeps for a user namespace: no further one inside, and a share of the caller's
-/// inotify instances, which for an ordinary caller are counted together with the caller's own programs.
+/// The count of user namespaces below the one of a run: there is no further one inside.
+pub(super) const OF_RUN: &[(&str, &str)] = &[("max_user_namespaces", "0")];
+
+/// Counts that for an ordinary caller are kept together with the caller's own programs: a share of what the kernel gives
+/// anybody, which is 128 instances and at least 8192 watches. Source: `fs/notify/inotify/inotify_user.c`.
+pub(in crate::sandbox) const OF_SLOT: &[(&str, &str)] =
+    &[("max_inotify_instances", "32"), ("max_inotify_watches", "4096")];
+
+/// Lowers counts that the kernel keeps for the user namespace of whoever opens these files, and for all those below it.
 ///
-/// The files are those of the namespace of whoever opens them. Where `/proc/sys` cannot be written, as in many
-/// containers, the filter alone refuses namespaces; the receipt's acts tell. Source: namespaces(7), `/proc/sys/user`.
-pub(super) fn lower_counts() -> Result<(), LayerFailure> {
-    for (name, most) in [("max_user_namespaces", "0"), ("max_inotify_instances", "32")] {
+/// Where `/proc/sys` cannot be written, as in many containers, the filter alone refuses namespaces; the receipt's acts
+/// tell. Source: namespaces(7), `/proc/sys/user`.
+pub(in crate::sandbox) fn lower_counts(counts: &[(&str, &str)]) -> Result<(), LayerFailure> {
+    for (name, most) in counts {
         match fs::write(format!("/proc/sys/user/{name}"), most) {
             Err(error)
                 if !matches!(
@@ -80,17 +87,20 @@ impl Provided {
 }
 
 /// Mounts what the run can write to. `layers` are detached mounts of the layers of its tree, the uppermost first.
-pub(super) fn put_on_top(job: &Job, snapshots: &[PathBuf], layers: &[OwnedFd]) -> Result<Provided, LayerFailure> {
+pub(super) fn put_on_top(job: &Job, view: &View, layers: &[OwnedFd]) -> Result<Provided, LayerFailure> {
     let scratch = Path::new(BACKSTAGE);
     let options = format!("mode=0700,size={},nr_inodes={}", job.tmp.size.0, job.tmp.inodes);
     tmpfs(scratch, &options, MsFlags::MS_NOSUID | MsFlags::MS_NODEV).step("mount the private tmpfs")?;
     let provided = tree(scratch, layers)?;
-    for (number, path) in snapshots.iter().enumerate() {
+    for path in &view.snapshots {
+        // It is the host's path that is below, and not the overlay that shows it: a stack of overlays has an end.
+        let Some(number) = view.binds.iter().position(|bind| bind.path == *path) else {
+            continue;
+        };
         let upper = scratch.join(format!("snapshot-{number}"));
         fs::create_dir(&upper).step(format!("make a layer for `{}`", path.display()))?;
-        let place = place_of(path);
-        let lower = [place.display().to_string()];
-        overlay(&place, &upper, &lower).step(format!("put a private layer on `{}`", path.display()))?;
+        let lower = [granted(number).display().to_string()];
+        overlay(&place_of(path), &upper, &lower).step(format!("put a private layer on `{}`", path.display()))?;
     }
     let places = [("shm", "/dev/shm"), ("home", HOME), ("tmp", "/tmp")];
     for (name, inside) in places {

@@ -6,6 +6,7 @@
 
 use super::Step;
 use super::mounts::Provided;
+use super::seccomp::Filters;
 use crate::sandbox::policy::Network;
 use crate::sandbox::report::{Enforced, Keepers};
 use crate::sandbox::setup::{Job, LayerFailure, View};
@@ -24,7 +25,13 @@ use std::os::fd::AsRawFd;
 pub(in crate::sandbox) const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
 
 /// Reads back every layer, tries what is forbidden, and refuses when one that was applied without an error is not on.
-pub(super) fn take(view: &View, job: &Job, tree: Provided, keepers: Keepers) -> Result<Enforced, LayerFailure> {
+pub(super) fn take(
+    view: &View,
+    job: &Job,
+    tree: Provided,
+    keepers: Keepers,
+    filters: &Filters,
+) -> Result<Enforced, LayerFailure> {
     let status = read("/proc/self/status").step("read back the process status")?;
     let field = |name: &str| {
         status
@@ -60,8 +67,15 @@ pub(super) fn take(view: &View, job: &Job, tree: Provided, keepers: Keepers) -> 
         keepers,
         refused: refused(view, job.network)?,
     };
-    compare(&enforced, view, job)?;
+    compare(&enforced, view, job, filters.counted())?;
     Ok(enforced)
+}
+
+/// How many filters the process is under. Source: proc_pid_status(5), `Seccomp_filters`, Linux 5.9.
+pub(in crate::sandbox) fn filter_count() -> Result<u32, LayerFailure> {
+    let status = read("/proc/self/status").step("read the process status")?;
+    let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    Ok(count.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
 }
 
 /// Reads a file of `/proc` in few calls: std begins with small ones, and each makes the kernel write the text anew.
@@ -115,7 +129,12 @@ fn refused(view: &View, network: Network) -> Result<BTreeMap<String, String>, La
             io(fs::File::create_new("/usr/.factory").map(drop)),
             &[EROFS, EACCES],
         ),
-        // Never granted, nor anything below it.
+        (
+            "limits of process 1",
+            sys::answer_to(sys::Refused::FirstLimits),
+            &[EPERM],
+        ),
+        // It is in every host's root, and nothing of it is ever granted.
         ("open /sys", io(fs::read_dir("/sys").map(drop)), &[ENOENT, EACCES]),
     ];
     if view.landlock_abi > 0 {
@@ -162,8 +181,9 @@ fn errno_name(errno: Errno) -> String {
     format!("{errno:?}")
 }
 
-/// Refuses when what was found is less than what the setup promised.
-fn compare(enforced: &Enforced, view: &View, job: &Job) -> Result<(), LayerFailure> {
+/// Refuses when what was found is less than what the setup promised. `filters` are all that have to be there, those from
+/// outside too: where one of these swallows the call that installs ours, the mode alone would not tell.
+fn compare(enforced: &Enforced, view: &View, job: &Job, filters: u32) -> Result<(), LayerFailure> {
     let differs = |what: &str| Err(Errno::EPERM).step(format!("find every layer in force: {what}"));
     for (name, identity) in &enforced.namespaces {
         if view.host_namespaces.get(name).is_none_or(|host| host == identity) {
@@ -184,7 +204,7 @@ fn compare(enforced: &Enforced, view: &View, job: &Job) -> Result<(), LayerFailu
         ),
         (enforced.no_new_privs, "no_new_privs is not set"),
         (
-            enforced.seccomp_mode == 2 && enforced.seccomp_filters >= 3,
+            enforced.seccomp_mode == 2 && enforced.seccomp_filters == filters,
             "a system call filter is missing",
         ),
         (enforced.capabilities == 0, "a capability is left"),

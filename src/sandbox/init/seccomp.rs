@@ -25,6 +25,8 @@ pub(in crate::sandbox) struct Filters {
     calls: BpfProgram,
     arguments: BpfProgram,
     builders: BpfProgram,
+    /// Filters that the process was under before.
+    outer: u32,
 }
 
 /// What the main filter does with a call.
@@ -35,6 +37,8 @@ enum Verdict {
     Forbidden,
     /// `ENOSYS`.
     Unknown,
+    /// Success, without having been carried out.
+    Pretend,
 }
 
 impl Verdict {
@@ -44,34 +48,44 @@ impl Verdict {
             Verdict::Allow => libc::SECCOMP_RET_ALLOW,
             Verdict::Forbidden => libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
             Verdict::Unknown => libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+            Verdict::Pretend => libc::SECCOMP_RET_ERRNO,
         }
     }
 }
 
 impl Filters {
-    /// Compiles the filters. `memfd` lets anonymous files be made.
-    pub(in crate::sandbox) fn compile(memfd: bool) -> Result<Self, LayerFailure> {
+    /// Compiles the filters. `memfd` lets anonymous files be made. `named_sockets` lets sockets of `AF_UNIX` be made one by
+    /// one, which can reach any that has a name in the view; pairs of them are always allowed.
+    pub(in crate::sandbox) fn compile(memfd: bool, named_sockets: bool) -> Result<Self, LayerFailure> {
         let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
         verdicts.extend(FORBIDDEN.iter().map(|number| (*number as u32, Verdict::Forbidden)));
         verdicts.extend(ALLOWED.iter().map(|number| (*number as u32, Verdict::Allow)));
+        verdicts.extend(PRETENDED.map(|number| (number as u32, Verdict::Pretend)));
         if memfd {
             verdicts.insert(libc::SYS_memfd_create as u32, Verdict::Allow);
         }
         // In the end as before, but by the filter of the run.
         let builders = BUILDERS.map(|(number, verdict)| (number as u32, verdict));
         verdicts.extend(BUILDERS.map(|(number, _)| (number as u32, Verdict::Allow)));
-        let arguments = argument_filter()
+        let arguments = argument_filter(named_sockets)
             .map_err(|_| Errno::EINVAL)
             .step("compile the argument filter")?;
         Ok(Filters {
             calls: call_filter(&verdicts),
             arguments,
             builders: builder_filter(&builders),
+            outer: 0,
         })
     }
 
+    /// How many filters a run is under, with those from outside.
+    pub(super) fn counted(&self) -> u32 {
+        self.outer + 3
+    }
+
     /// Applies all but what a slot itself needs to the process and all that it starts, for good.
-    pub(in crate::sandbox) fn install_on_slot(&self) -> Result<(), LayerFailure> {
+    pub(in crate::sandbox) fn install_on_slot(&mut self) -> Result<(), LayerFailure> {
+        self.outer = super::receipt::filter_count()?;
         install(&self.arguments, "argument")?;
         install(&self.calls, "call")
     }
@@ -179,6 +193,8 @@ pub struct Summary {
     pub allowed: usize,
     /// Calls that exist and answer `EPERM`.
     pub forbidden: usize,
+    /// Calls that answer success and do nothing.
+    pub pretended: usize,
     /// What every other number answers, those of later kernels too.
     pub others: &'static str,
     /// Rules on the arguments of allowed calls, by call.
@@ -188,10 +204,11 @@ pub struct Summary {
 /// Counts what the filters answer. `memfd` lets anonymous files be made.
 pub(in crate::sandbox) fn summary(memfd: bool) -> Summary {
     // That the rules can be compiled is a test; nothing is filtered by this count.
-    let rules = argument_rules().unwrap_or_default();
+    let rules = argument_rules(true).unwrap_or_default();
     Summary {
         allowed: ALLOWED.iter().count() + usize::from(memfd),
         forbidden: FORBIDDEN.iter().count(),
+        pretended: PRETENDED.len(),
         others: "ENOSYS",
         argument_rules: rules.iter().map(|(call, rules)| (name(*call), rules.len())).collect(),
     }
@@ -208,19 +225,28 @@ fn name(call: i64) -> String {
         libc::SYS_setrlimit => "setrlimit",
         libc::SYS_personality => "personality",
         libc::SYS_prctl => "prctl",
+        libc::SYS_fcntl => "fcntl",
+        libc::SYS_setpriority => "setpriority",
+        libc::SYS_sched_setparam => "sched_setparam",
+        libc::SYS_sched_setscheduler => "sched_setscheduler",
+        libc::SYS_sched_setattr => "sched_setattr",
+        libc::SYS_sched_setaffinity => "sched_setaffinity",
         other => return format!("call {other}"),
     };
     name.to_owned()
 }
 
 /// Rules on arguments of calls that are allowed otherwise: a match answers `EPERM`.
-fn argument_filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn argument_filter(named_sockets: bool) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let errno = SeccompAction::Errno(libc::EPERM as u32);
-    SeccompFilter::new(argument_rules()?, SeccompAction::Allow, errno, arch)?.try_into()
+    SeccompFilter::new(argument_rules(named_sockets)?, SeccompAction::Allow, errno, arch)?.try_into()
 }
 
-fn argument_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+/// What a pipe holds that nobody made larger: 16 pages. Source: pipe(7), "Pipe capacity".
+const PIPE_BYTES: u64 = 16 * 4096;
+
+fn argument_rules(named_sockets: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let test = |argument, width, op, value| SeccompCondition::new(argument, width, op, value);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let mut forbid = |call: i64, conditions: Vec<SeccompCondition>| {
@@ -248,6 +274,12 @@ fn argument_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Back
         family.push(test(0, Width::Dword, Op::Ne, known as u64)?);
     }
     forbid(libc::SYS_socket, family)?;
+    if !named_sockets {
+        forbid(
+            libc::SYS_socket,
+            vec![test(0, Width::Dword, Op::Eq, libc::AF_UNIX as u64)?],
+        )?;
+    }
     // A pair exists in one family only, but the kernel makes both sockets, and loads the family, before it says so.
     forbid(
         libc::SYS_socketpair,
@@ -281,6 +313,33 @@ fn argument_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Back
     // The first process has the command's user id, which is all that the kernel asks for to change its limits: a time
     // limit in the past would end it, and with it the report.
     forbid(libc::SYS_prlimit64, vec![test(0, Width::Dword, Op::Eq, 1)?])?;
+    // The same holds for its place in the scheduler: behind everybody else, it would not get to report.
+    for call in [
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setaffinity,
+    ] {
+        forbid(call, vec![test(0, Width::Dword, Op::Eq, 1)?])?;
+    }
+    // Groups and users besides: the command begins in the first process's group, and has its user.
+    forbid(libc::SYS_setpriority, vec![test(1, Width::Dword, Op::Eq, 1)?])?;
+    let process = libc::PRIO_PROCESS as u64;
+    forbid(libc::SYS_setpriority, vec![test(0, Width::Dword, Op::Ne, process)?])?;
+    // What pipes hold is counted for each user of the host, who is the operator where no other user is there. The usual
+    // size, and less. Source: pipe(7), "/proc/sys/fs/pipe-user-pages-soft"; fcntl(2), `F_SETPIPE_SZ`.
+    forbid(
+        libc::SYS_fcntl,
+        vec![
+            test(1, Width::Dword, Op::Eq, libc::F_SETPIPE_SZ as u64)?,
+            test(2, Width::Dword, Op::Gt, PIPE_BYTES)?,
+        ],
+    )?;
+    // A lease makes whoever opens the file otherwise wait. Source: fcntl(2), "Leases".
+    forbid(
+        libc::SYS_fcntl,
+        vec![test(1, Width::Dword, Op::Eq, libc::F_SETLEASE as u64)?],
+    )?;
     // A core limit of zero, unlike the one that is set, has the host's core-dump program started.
     // Source: core(5), "Piping core dumps to a program".
     let core = u64::from(libc::RLIMIT_CORE);
@@ -320,7 +379,7 @@ const ALLOWED_EVERYWHERE: &[i64] = calls![
     SYS_rt_sigqueueinfo SYS_rt_sigsuspend SYS_sigaltstack SYS_personality SYS_statfs SYS_fstatfs SYS_getpriority
     SYS_setpriority SYS_sched_setparam SYS_sched_getparam SYS_sched_setscheduler SYS_sched_getscheduler
     SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval SYS_sched_setattr
-    SYS_sched_getattr SYS_mlock SYS_munlock SYS_mlockall SYS_munlockall SYS_prctl SYS_sync SYS_gettid SYS_readahead
+    SYS_sched_getattr SYS_mlock SYS_munlock SYS_mlockall SYS_munlockall SYS_prctl SYS_gettid SYS_readahead
     SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr
     SYS_flistxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr SYS_tkill SYS_futex SYS_sched_setaffinity
     SYS_sched_getaffinity SYS_epoll_create1 SYS_getdents64 SYS_set_tid_address SYS_restart_syscall SYS_fadvise64
@@ -331,7 +390,7 @@ const ALLOWED_EVERYWHERE: &[i64] = calls![
     SYS_faccessat SYS_pselect6 SYS_ppoll SYS_set_robust_list SYS_get_robust_list SYS_splice SYS_tee
     SYS_sync_file_range SYS_vmsplice SYS_utimensat SYS_epoll_pwait SYS_signalfd4 SYS_timerfd_create
     SYS_timerfd_settime SYS_timerfd_gettime SYS_eventfd2 SYS_fallocate SYS_accept4 SYS_dup3 SYS_pipe2 SYS_preadv
-    SYS_pwritev SYS_rt_tgsigqueueinfo SYS_recvmmsg SYS_prlimit64 SYS_syncfs SYS_sendmmsg SYS_getcpu SYS_renameat2
+    SYS_pwritev SYS_rt_tgsigqueueinfo SYS_recvmmsg SYS_prlimit64 SYS_sendmmsg SYS_getcpu SYS_renameat2
     SYS_getrandom SYS_execveat SYS_membarrier SYS_mlock2 SYS_copy_file_range SYS_preadv2 SYS_pwritev2
     SYS_pkey_mprotect SYS_pkey_alloc SYS_pkey_free SYS_statx SYS_rseq SYS_pidfd_send_signal SYS_pidfd_open
     SYS_close_range SYS_openat2 SYS_faccessat2 SYS_epoll_pwait2 SYS_futex_waitv SYS_process_mrelease SYS_fchmodat2
@@ -371,6 +430,10 @@ const FORBIDDEN_HERE: &[i64] = calls![
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const FORBIDDEN_HERE: &[i64] = &[];
+
+/// Calls that would have the host write out what others wrote, which no namespace bounds. What a command writes lies in
+/// memory and goes with it, so that doing nothing is doing it. Source: sync(2).
+const PRETENDED: [i64; 2] = [libc::SYS_sync, libc::SYS_syncfs];
 
 /// Calls by which a slot and the first process of a run build a sandbox, and what they answer in the finished one.
 /// clone3 does not exist there, so that a C library falls back to clone, whose flags a filter can see.
@@ -418,14 +481,16 @@ mod tests {
 
     #[test]
     fn the_filter_answers_each_number_as_the_lists_say() {
-        let filters = Filters::compile(false).unwrap();
+        let filters = Filters::compile(false, true).unwrap();
         for number in 0..2048 {
             let listed = |lists: &Lists| lists.iter().any(|call| *call == i64::from(number));
-            let wanted = match (listed(&ALLOWED), listed(&FORBIDDEN)) {
-                (true, false) => Verdict::Allow,
-                (false, true) => Verdict::Forbidden,
-                (false, false) => Verdict::Unknown,
-                (true, true) => panic!("call {number} is on both lists"),
+            let pretended = PRETENDED.contains(&i64::from(number));
+            let wanted = match (listed(&ALLOWED), listed(&FORBIDDEN), pretended) {
+                (true, false, false) => Verdict::Allow,
+                (false, true, false) => Verdict::Forbidden,
+                (false, false, true) => Verdict::Pretend,
+                (false, false, false) => Verdict::Unknown,
+                _ => panic!("call {number} is on two lists"),
             };
             // The kernel runs the newest filter first and takes the strictest answer, the newest of several alike.
             let newest = evaluate(&filters.builders, AUDIT_ARCH, number);
@@ -439,7 +504,7 @@ mod tests {
 
     #[test]
     fn numbers_of_other_interfaces_are_refused() {
-        let filters = Filters::compile(true).unwrap();
+        let filters = Filters::compile(true, true).unwrap();
         assert_eq!(
             evaluate(&filters.calls, 0x4000_0003, 1),
             libc::SECCOMP_RET_KILL_PROCESS,
@@ -462,7 +527,7 @@ mod tests {
             summary.argument_rules.keys().all(|name| !name.starts_with("call ")),
             "{summary:?}"
         );
-        for call in argument_rules().unwrap().keys() {
+        for call in argument_rules(true).unwrap().keys() {
             assert!(ALLOWED.iter().any(|allowed| allowed == call), "{call}");
         }
     }
@@ -471,7 +536,7 @@ mod tests {
     fn anonymous_files_are_a_choice() {
         let verdict = |memfd| {
             evaluate(
-                &Filters::compile(memfd).unwrap().calls,
+                &Filters::compile(memfd, true).unwrap().calls,
                 AUDIT_ARCH,
                 libc::SYS_memfd_create as u32,
             )

@@ -11,8 +11,10 @@
 
 pub(super) mod root;
 
+use self::root::Shown;
 use super::cgroup::Groups;
 use super::helper::{Open, receive_message};
+use super::init::mounts::{OF_SLOT, lower_counts};
 use super::init::{self, Step, landlock::Rules, seccomp::Filters};
 use super::meter::Meter;
 use super::policy::Network;
@@ -160,6 +162,7 @@ fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
     // The usual mask, whatever the caller's was: files in the tree have the modes that git would give them.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     nix::unistd::sethostname("factory").step("set the host name")?;
+    lower_counts(OF_SLOT)?;
     // Before any run: moving a process takes milliseconds, being born in its parent's place takes nothing.
     groups.join()?;
     let host = mount_namespace()?;
@@ -169,7 +172,7 @@ fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
 
 /// Builds the view and everything that its runs inherit. The order is the program.
 fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<Slot, LayerFailure> {
-    root::build(&view)?;
+    let shown = root::build(&view)?;
     let inside = mount_namespace()?;
     // In place of the helper's streams, and from the new root: whoever reads gets the end at once.
     let null = File::options()
@@ -182,7 +185,7 @@ fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<S
     }
     drop(null);
     let rules = Rules::open(&view);
-    let filters_of_runs = Filters::compile(view.memfd)?;
+    let mut filters_of_runs = Filters::compile(view.memfd, shown == Shown::Apart)?;
     init::limits::no_core()?;
     nix::sys::prctl::set_no_new_privs().step("set no_new_privs")?;
     filters_of_runs.install_on_slot()?;
@@ -401,7 +404,10 @@ impl Running {
         // A group ends one process of several; the command as a whole is over its limit.
         let starved = counts.oom_kills.unwrap_or(0) > 0;
         // Reserved by a sum that counts shared pages more than once, so what it finds is looked at again.
-        let over = groups.memory().is_none() && seen.memory_bytes > self.memory && self.meter.exceeds(self.memory);
+        let over = groups.memory().is_none() && {
+            let room = self.memory.saturating_sub(self.meter.socket_bytes());
+            seen.memory_bytes > room && self.meter.exceeds(room)
+        };
         if starved || over {
             Some(LimitKind::Memory)
         } else if peak.cpu_ms > self.cpu_ms {

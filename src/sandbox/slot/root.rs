@@ -3,8 +3,10 @@
 //! - What is not listed does not exist inside: no home, no `/run`, no socket, no repository, no other process.
 //! - Host paths are opened and compared with what the parent saw before they are shown.
 //! - Nothing in it can be written to. What a run writes to is mounted on top by the run itself.
+//! - A host path is shown through an overlay. Its files are the host's for reading only: the overlay has inodes of its own,
+//!   so that neither sockets nor locks nor notices of what the host does with a file cross it.
 //!
-//! The mount namespace of a slot has three places: the view, a `/proc`, and an empty backstage. A run builds backstage and
+//! The mount namespace of a slot has four places: the view, a `/proc`, what is granted, and an empty backstage. A run builds backstage and
 //! then takes the view as its root, so that neither its path walks nor its list of mounts reach the rest. What the rest
 //! holds is the run's own; the host's root was left for good by `pivot_root`.
 
@@ -68,9 +70,27 @@ pub(super) fn copy_of_mount(
 pub(in crate::sandbox) const VIEW: &str = "/view";
 /// Where a run builds what is put into its view.
 pub(in crate::sandbox) const BACKSTAGE: &str = "/backstage";
+/// Where the host's paths are that are granted, each by its number, below the overlays that show them.
+const GRANTED: &str = "/granted";
+/// In there, what lies below all of them: without an upper layer, an overlay needs two lower ones.
+const NOTHING: &str = "nothing";
+
+/// Where a bind of the view is found without the overlay that shows it.
+pub(in crate::sandbox) fn granted(number: usize) -> PathBuf {
+    Path::new(GRANTED).join(number.to_string())
+}
+
+/// How the host's paths are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// All of them through overlays.
+    Apart,
+    /// Some of them as they are: this kernel makes no overlay of them, or something is mounted below one.
+    AsTheyAre,
+}
 
 /// Builds the root of a view in a mount namespace of the caller's own and moves into it.
-pub(super) fn build(view: &View) -> Result<(), LayerFailure> {
+pub(super) fn build(view: &View) -> Result<Shown, LayerFailure> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step("make the mounts private")?;
     // Before anything is hidden by the mounts below.
@@ -79,10 +99,18 @@ pub(super) fn build(view: &View) -> Result<(), LayerFailure> {
         .iter()
         .map(|path| open(Path::new(path)))
         .collect::<Result<_, _>>()?;
+    let directories: Vec<Option<OwnedFd>> = view.binds.iter().zip(&binds).map(directory_of).collect();
     let root = Root::mount()?;
-    for (pin, fd) in view.binds.iter().zip(&binds) {
-        let attributes = sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV;
-        root.bind(fd.as_fd(), &pin.path, pin.directory, attributes)?;
+    let mut shown = Shown::Apart;
+    for (number, (pin, fd)) in view.binds.iter().zip(&binds).enumerate() {
+        let apart = match &directories[number] {
+            Some(directory) => root.overlay(number, directory.as_fd(), pin)?,
+            None => None,
+        };
+        if apart.is_none() {
+            root.bind(fd.as_fd(), &pin.path, pin.directory, READ_ONLY)?;
+            shown = Shown::AsTheyAre;
+        }
     }
     for (place, text) in &view.links {
         root.link(place, text)?;
@@ -93,7 +121,25 @@ pub(super) fn build(view: &View) -> Result<(), LayerFailure> {
     for place in ["/proc", "/run", "/tmp", "/dev/shm", HOME, TREE, ALIASES] {
         root.directory(Path::new(place))?;
     }
-    root.enter()
+    root.enter()?;
+    Ok(shown)
+}
+
+const READ_ONLY: u64 = sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV;
+
+/// What an overlay can be made of, which is a directory: the one that holds it for a file.
+fn directory_of((pin, fd): (&Pinned, &OwnedFd)) -> Option<OwnedFd> {
+    if pin.directory {
+        return fd.try_clone().ok();
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(pin.path.parent()?, flags, Mode::empty()).ok()
+}
+
+/// Whether what is found at the path is the pinned file: one that is itself mounted there is not below its directory.
+fn is_pinned(path: &Path, pin: &Pinned) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (pin.device, pin.inode))
 }
 
 /// The new root while it is being built.
@@ -126,6 +172,8 @@ impl Root {
         };
         let (at, proc) = (below(VIEW)?, below("/proc")?);
         below(BACKSTAGE)?;
+        below(GRANTED)?;
+        below(&format!("{GRANTED}/{NOTHING}"))?;
         tmpfs(&at).step("mount an empty view")?;
         // Of the slot's own pid namespace, in which are the slot and its runs. That it is whole is what the kernel asks for
         // before it lets a run have its own. Source: `fs/namespace.c`, `mount_too_revealing()`.
@@ -188,6 +236,44 @@ impl Root {
         symlink(text, self.place(inside)).step(format!("link `{}`", inside.display()))
     }
 
+    /// Shows a host path through an overlay. Nothing when there cannot be one; then nothing has been shown.
+    fn overlay(&self, number: usize, directory: BorrowedFd<'_>, pin: &Pinned) -> Result<Option<()>, LayerFailure> {
+        let step = || format!("show `{}`", pin.path.display());
+        let name = pin.path.file_name().filter(|_| !pin.directory);
+        let granted = self.base.join(GRANTED.trim_start_matches('/'));
+        let lower = granted.join(number.to_string());
+        fs::create_dir(&lower).step(step())?;
+        // Refused where something is mounted below: alone, the mount would show what that hides.
+        let Ok(tree) = copy_of_mount(directory, READ_ONLY, false) else {
+            return Ok(None);
+        };
+        attach(tree.as_fd(), &lower).step(step())?;
+        let options = format!(
+            "userxattr,lowerdir={}:{}",
+            lower.display(),
+            granted.join(NOTHING).display()
+        );
+        let mount = |place: &Path| {
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            mount(Some("overlay"), place, Some("overlay"), flags, Some(options.as_str())).is_ok()
+        };
+        let Some(name) = name else {
+            return Ok(mount(&self.directory(&pin.path)?).then_some(()));
+        };
+        // On top of the directory itself, which is of no further use.
+        if !is_pinned(&lower.join(name), pin) || !mount(&lower) {
+            return Ok(None);
+        }
+        let file = open(&lower.join(name))?;
+        let stat = nix::sys::stat::fstat(&file).step(step())?;
+        if stat.st_ino != pin.inode {
+            return Err(Errno::ESTALE).step(format!("find `{}` unchanged", pin.path.display()));
+        }
+        let place = self.mount_point(&pin.path)?;
+        let tree = copy_of_mount(file.as_fd(), READ_ONLY, false).step(step())?;
+        attach(tree.as_fd(), &place).step(step()).map(Some)
+    }
+
     /// Shows a host path, with everything mounted below it, under the given mount attributes.
     fn bind(
         &self,
@@ -226,7 +312,8 @@ impl Root {
                 fd.as_fd(),
                 Path::new(inside),
                 false,
-                sys::MOUNT_NOSUID | sys::MOUNT_NOEXEC,
+                // Read-only is not about what is written to a device, but about its times.
+                sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NOEXEC,
             )?;
         }
         for (inside, text) in [

@@ -1,6 +1,7 @@
 //! System calls that neither nix nor rustix offers: one safe function each, under the call's own name.
 //!
-//! - This is the only module of the crate that contains `unsafe`.
+//! - `unsafe` is in this module, its `probe`, and the module of attacks that has the same name; the lint keeps it out of
+//!   every other.
 //! - Each function is single-purpose, passes no pointer that outlives the call and checks every return value.
 #![expect(
     unsafe_code,
@@ -148,7 +149,7 @@ pub(super) fn join_new_session_keyring() -> Result<(), Errno> {
     Errno::result(rc).map(drop)
 }
 
-/// Calls that no sandbox lets through, and that do nothing when all their arguments are zero.
+/// Calls that no sandbox lets through, and that do nothing with the arguments of [`answer_to`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     /// bpf(2): no attributes to make a map of.
@@ -157,22 +158,25 @@ pub(super) enum Refused {
     PerfEvent,
     /// io_uring_setup(2): no room for an answer.
     IoUring,
+    /// prlimit64(2): nothing to set, and no room for an answer.
+    FirstLimits,
     /// getpid(2) by its x32 number; elsewhere, a number that no call has.
     X32,
 }
 
-/// What the kernel says to a call with arguments that are all zero.
+/// What the kernel says to a call whose first argument is the first process or zero, and all others zero.
 pub(super) fn answer_to(call: Refused) -> Result<(), Errno> {
     /// Source: `__X32_SYSCALL_BIT`, `arch/x86/include/uapi/asm/unistd.h`.
     const X32: libc::c_long = 0x4000_0000;
-    let number = match call {
-        Refused::Bpf => libc::SYS_bpf,
-        Refused::PerfEvent => libc::SYS_perf_event_open,
-        Refused::IoUring => libc::SYS_io_uring_setup,
-        Refused::X32 => X32 | libc::SYS_getpid,
+    let (number, first) = match call {
+        Refused::Bpf => (libc::SYS_bpf, 0),
+        Refused::PerfEvent => (libc::SYS_perf_event_open, 0),
+        Refused::IoUring => (libc::SYS_io_uring_setup, 0),
+        Refused::FirstLimits => (libc::SYS_prlimit64, 1),
+        Refused::X32 => (X32 | libc::SYS_getpid, 0),
     };
     // SAFETY: each of these calls takes zero for "nothing": they read no memory of ours and write none.
-    Errno::result(unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) }).map(drop)
+    Errno::result(unsafe { libc::syscall(number, first, 0, 0, 0, 0, 0) }).map(drop)
 }
 
 /// Sets and locks the secure bits. Source: capabilities(7), "The securebits flags".
