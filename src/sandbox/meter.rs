@@ -154,7 +154,10 @@ mod tests {
 
     #[test]
     fn sockets_of_every_kind_are_counted_together() {
-        assert_eq!(sockets("sockets: used 812\nTCP: inuse 3 orphan 0 tw 0 alloc 3 mem 0\n"), 812);
+        assert_eq!(
+            sockets("sockets: used 812\nTCP: inuse 3 orphan 0 tw 0 alloc 3 mem 0\n"),
+            812
+        );
         assert_eq!(sockets(""), 0);
     }
 
