@@ -248,7 +248,7 @@ pub(super) fn content(path: &Path) -> Result<(), Refused> {
 /// the namespaces: neither a read-only mount nor a network namespace is in the way, and the process behind it is outside.
 ///
 /// Source: unix(7), "Pathname socket permissions"; proc_pid_net(5), `unix`. The list has the names as they were bound, so
-/// one bound by a relative name, or later, is not found.
+/// one bound by a relative name, or later, is not found: the overlay that shows the grant keeps it out of reach.
 pub(super) fn listening_socket<'a>(
     mut grants: impl Iterator<Item = &'a Path>,
     list: &[u8],

@@ -1,6 +1,6 @@
 //! `factory profile` and `factory exec --dry-run`, through the program itself, and the examples of `docs/profiles.md`.
 
-use crate::support::{program, project};
+use crate::support::{has, is_root, program, project};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -543,4 +543,64 @@ fn every_profile_in_the_documentation_is_read_and_every_key_is_explained() {
             "docs/profiles.md does not list `{name}`"
         );
     }
+}
+
+#[test]
+fn a_grant_with_a_mount_below_it_is_shown_whole_and_no_socket_by_name_can_be_made() {
+    // Mounting takes root, in a mount namespace of its own.
+    if !has("root", is_root()) {
+        return;
+    }
+    let home = Home::new();
+    let granted = home.path("granted");
+    fs::create_dir_all(granted.join("below")).unwrap();
+    fs::write(granted.join("below/hidden"), "").unwrap();
+    let strict = include_str!("../../sandbox-profiles/strict.toml");
+    let read = strict.lines().find(|line| line.starts_with("read = ")).unwrap();
+    let wide = format!("read = [\"@system\", {:?}]", granted.display().to_string());
+    let parent = "extends = [\"verify\"]\n";
+    home.profile(
+        "wide",
+        &strict
+            .replace(read, &wide)
+            .replace("name = \"strict\"", "name = \"wide\"")
+            .replace(parent, ""),
+    );
+    let try_both = "use Socket; \
+        print socket(my $one, AF_UNIX, SOCK_STREAM, 0) ? qq(one ) : qq(no one ); \
+        print socketpair(my $near, my $far, AF_UNIX, SOCK_STREAM, 0) ? qq(pair ) : qq(no pair ); \
+        print join q( ), map { s{.*/}{}r } glob(qq($ARGV[0]/*))";
+    let seen = |script: &str| {
+        let below = granted.join("below");
+        let output = Command::new("unshare")
+            .args([
+                "--mount",
+                "sh",
+                "-ec",
+                script,
+                program().to_str().unwrap(),
+                below.to_str().unwrap(),
+            ])
+            .args([
+                "exec",
+                "--profile",
+                "wide",
+                "--",
+                "perl",
+                "-e",
+                try_both,
+                below.to_str().unwrap(),
+            ])
+            .current_dir(home.path("repository"))
+            .env_clear()
+            .env("HOME", home.directory.path())
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(seen("shift; exec \"$0\" \"$@\""), "one pair hidden", "control");
+    let mount = "mount -t tmpfs none \"$1\"; touch \"$1/shown\"; shift; exec \"$0\" \"$@\"";
+    assert_eq!(seen(mount), "no one pair shown");
 }

@@ -245,7 +245,9 @@ impl Root {
         fs::create_dir(&lower).step(step())?;
         // Refused where something is mounted below: alone, the mount would show what that hides.
         let Ok(tree) = copy_of_mount(directory, READ_ONLY, false) else {
-            return Ok(None);
+            // With it, no overlay is made of it, neither here nor by a run that wants to write on top.
+            let tree = copy_of_mount(directory, READ_ONLY, true).step(step())?;
+            return attach(tree.as_fd(), &lower).step(step()).map(|()| None);
         };
         attach(tree.as_fd(), &lower).step(step())?;
         let options = format!(
