@@ -113,7 +113,8 @@ fn refused(view: &View, network: Network) -> Result<BTreeMap<String, String>, La
         (
             "write to /usr",
             io(fs::File::create_new("/usr/.factory").map(drop)),
-            &[EROFS, EACCES],
+            // Absent, where nothing below it is granted: there is no file system to write to.
+            &[EROFS, EACCES, ENOENT],
         ),
         ("open /root", io(fs::read_dir("/root").map(drop)), &[ENOENT, EACCES]),
     ];
