@@ -119,6 +119,8 @@ struct Memory {
     with_swap: Option<File>,
     usage: File,
     peak: Option<File>,
+    /// Whether the peak can be that of an earlier run.
+    has_run: bool,
     events: File,
     set: u64,
 }
@@ -282,8 +284,9 @@ impl Memory {
             limit: writable(&directory.join(limit))?,
             with_swap: writable(&directory.join(with_swap)),
             usage: readable(&directory.join(usage))?,
-            // Without the right to reset it, it would be that of an earlier run.
-            peak: both(&directory.join(peak)),
+            // Before Linux 6.12 version 2 has none that can be reset, and before 5.19 none at all.
+            peak: both(&directory.join(peak)).or_else(|| readable(&directory.join(peak))),
+            has_run: false,
             events: readable(&directory.join(events))?,
             set: 0,
         })
@@ -313,13 +316,15 @@ impl Memory {
         Ok(())
     }
 
-    fn reset_peak(&self) {
+    /// Begins a new peak. One that cannot be begun anew holds for the first run; for later ones the samples have to do.
+    ///
+    /// Root may open the file for writing whatever its mode is, so that only the write tells.
+    fn reset_peak(&mut self) {
         // Version 2 takes any text, since Linux 6.12; version 1 wants a number.
-        let reset = self.peak.as_ref().map(|peak| peak.write_at(b"0", 0));
-        debug_assert!(
-            reset.is_none_or(|reset| reset.is_ok()),
-            "a peak that is open can be reset"
-        );
+        let is_reset = |peak: &File| peak.write_at(b"0", 0).is_ok();
+        let is_first = !self.has_run;
+        self.peak = self.peak.take().filter(|peak| is_reset(peak) || is_first);
+        self.has_run = true;
     }
 }
 
