@@ -188,7 +188,10 @@ fn compare(enforced: &Enforced, view: &View, job: &Job) -> Result<(), LayerFailu
             "a system call filter is missing",
         ),
         (enforced.capabilities == 0, "a capability is left"),
-        (at_most("nproc", limits.pids + 1), "the limit on processes is higher"),
+        (
+            at_most("nproc", enforced.keepers.nproc(limits.pids)),
+            "the limit on processes is higher",
+        ),
         (at_most("data", limits.memory.0), "the limit on memory is higher"),
         (
             at_most("fsize", limits.file_size.0),
