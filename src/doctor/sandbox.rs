@@ -166,7 +166,8 @@ impl Judge<'_> {
             Withheld::Unmapped
         } else if ["clone3", "mount"].iter().any(|call| self.filter_refuses(call)) {
             Withheld::Filter
-        } else if is(USERNS_CLONE, "0") && !root {
+        } else if is(USERNS_CLONE, "0") {
+            // Root of the host may create one all the same, and is nobody special inside of it, where each run needs another.
             Withheld::Switch
         } else if is(APPARMOR_RESTRICTS, "1") && !root {
             Withheld::AppArmor
@@ -957,6 +958,13 @@ mod tests {
             who == Who::Root && text.contains("unprivileged_userns_clone=1"),
             "{text}"
         );
+        // Root may create the first and not the one inside of it.
+        let check = check_of("userns.create", |facts| {
+            (facts.uid, facts.gid) = (0, 0);
+            answer(facts, "view.run", Answer::Refused(EPERM));
+            set(facts, USERNS_CLONE, "0");
+        });
+        assert!(remedy(&check).1.contains("unprivileged_userns_clone=1"), "{check:?}");
         let (who, text) = create(EPERM, "/proc/self/status", "Seccomp:\t2");
         assert!(who == Who::Administrator && text.contains("seccomp="), "{text}");
         let (who, text) = create(EINVAL, "", "");

@@ -29,7 +29,7 @@ const LONGEST: usize = 4096;
 /// Where groups can be made on this host, found once.
 #[derive(Debug, Default)]
 pub(super) struct Parents {
-    /// A directory of version 2 in which groups with all three controllers can be made.
+    /// A directory of version 2 in which groups that keep all three limits can be made.
     unified: Option<PathBuf>,
     /// For each controller of version 1, our own directory in its hierarchy.
     legacy: Vec<(&'static str, PathBuf)>,
@@ -119,6 +119,8 @@ struct Memory {
     with_swap: Option<File>,
     usage: File,
     peak: Option<File>,
+    /// Whether the peak can be that of an earlier run.
+    has_run: bool,
     events: File,
     set: u64,
 }
@@ -282,8 +284,9 @@ impl Memory {
             limit: writable(&directory.join(limit))?,
             with_swap: writable(&directory.join(with_swap)),
             usage: readable(&directory.join(usage))?,
-            // Without the right to reset it, it would be that of an earlier run.
-            peak: both(&directory.join(peak)),
+            // Before Linux 6.12 version 2 has none that can be reset, and before 5.19 none at all.
+            peak: both(&directory.join(peak)).or_else(|| readable(&directory.join(peak))),
+            has_run: false,
             events: readable(&directory.join(events))?,
             set: 0,
         })
@@ -313,13 +316,15 @@ impl Memory {
         Ok(())
     }
 
-    fn reset_peak(&self) {
+    /// Begins a new peak. One that cannot be begun anew holds for the first run; for later ones the samples have to do.
+    ///
+    /// Root may open the file for writing whatever its mode is, so that only the write tells.
+    fn reset_peak(&mut self) {
         // Version 2 takes any text, since Linux 6.12; version 1 wants a number.
-        let reset = self.peak.as_ref().map(|peak| peak.write_at(b"0", 0));
-        debug_assert!(
-            reset.is_none_or(|reset| reset.is_ok()),
-            "a peak that is open can be reset"
-        );
+        let is_reset = |peak: &File| peak.write_at(b"0", 0).is_ok();
+        let is_first = !self.has_run;
+        self.peak = self.peak.take().filter(|peak| is_reset(peak) || is_first);
+        self.has_run = true;
     }
 }
 
@@ -410,7 +415,8 @@ fn mount_of<'a>(mounts: &'a str, kind: &str, option: Option<&str>) -> Option<Mou
     })
 }
 
-/// Our own directory, or the one above it, if groups with all three controllers can be made in it by us.
+/// Our own directory, or the one above it, if groups with memory and processes can be made in it by us. Processor time is
+/// counted in every group, with or without its controller, which service managers often keep to themselves.
 ///
 /// A group that has processes cannot hand controllers to groups in it, so our own will do only when its processes were
 /// moved away; a service manager that delegates a subtree usually starts us one level below its top.
@@ -418,11 +424,15 @@ fn usable_unified(own: &Path) -> Option<PathBuf> {
     [Some(own), own.parent()].into_iter().flatten().find_map(|directory| {
         remove_abandoned(directory);
         let control = directory.join("cgroup.subtree_control");
-        // Those that are on already stay on; the rest may be ours to switch on.
-        let _ = fs::write(&control, "+memory +pids +cpu");
+        // Those that are on already stay on; the rest may be ours to switch on. Processor time apart, because all of a line is
+        // refused with any of it, and not without memory: processes in the group keep only that from being switched on, and
+        // the others alone would make it a group of threads.
+        if fs::write(&control, "+memory +pids").is_ok() {
+            let _ = fs::write(&control, "+cpu");
+        }
         let handed_on = fs::read_to_string(&control).ok()?;
-        let has = |controller: &&str| handed_on.split_ascii_whitespace().any(|name| name == *controller);
-        let whole = CONTROLLERS.iter().all(has);
+        let has = |controller: &str| handed_on.split_ascii_whitespace().any(|name| name == controller);
+        let whole = has("memory") && has("pids");
         // Being moved takes the right to write to the list of the common ancestor, which is this directory.
         let may_attach = writable(&directory.join("cgroup.procs")).is_some();
         (whole && may_attach && accepts_groups(directory)).then(|| directory.to_owned())

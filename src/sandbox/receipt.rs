@@ -131,7 +131,7 @@ impl Receipt {
             ),
         );
         for (name, most) in [
-            ("nproc", promised.pids.saturating_add(1)),
+            ("nproc", enforced.keepers.nproc(promised.pids)),
             ("data", promised.data_bytes),
             ("fsize", promised.file_bytes),
             ("nofile", promised.files),

@@ -261,6 +261,17 @@ pub struct Keepers {
     pub cpu: Enforcer,
 }
 
+impl Keepers {
+    /// The `RLIMIT_NPROC` that belongs to a limit on processes: the sandbox's own first process counts too, and a control
+    /// group comes one earlier, because a group tells that it refused.
+    pub(super) fn nproc(&self, pids: u64) -> u64 {
+        pids.saturating_add(match self.pids {
+            Enforcer::CgroupV1 | Enforcer::CgroupV2 => 2,
+            _ => 1,
+        })
+    }
+}
+
 /// What was enforced while one command ran, and what happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {

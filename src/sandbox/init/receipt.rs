@@ -127,7 +127,8 @@ fn refused(view: &View, network: Network) -> Result<BTreeMap<String, String>, La
         (
             "write to /usr",
             io(fs::File::create_new("/usr/.factory").map(drop)),
-            &[EROFS, EACCES],
+            // Absent, where nothing below it is granted: there is no file system to write to.
+            &[EROFS, EACCES, ENOENT],
         ),
         (
             "limits of process 1",
@@ -208,7 +209,10 @@ fn compare(enforced: &Enforced, view: &View, job: &Job, filters: u32) -> Result<
             "a system call filter is missing",
         ),
         (enforced.capabilities == 0, "a capability is left"),
-        (at_most("nproc", limits.pids + 1), "the limit on processes is higher"),
+        (
+            at_most("nproc", enforced.keepers.nproc(limits.pids)),
+            "the limit on processes is higher",
+        ),
         (at_most("data", limits.memory.0), "the limit on memory is higher"),
         (
             at_most("fsize", limits.file_size.0),

@@ -1,7 +1,7 @@
 //! What must not survive, and what must not be gained.
 
 use crate::support::{Act, Ground, alive, holding, is_root, policy, unique, vanishes};
-use factory::sandbox::Outcome;
+use factory::sandbox::{Enforcer, LimitKind, Outcome};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
@@ -96,6 +96,18 @@ fn a_fork_bomb_stops_at_the_process_limit() {
         assert_eq!(act.errno(), Some("EAGAIN"), "{act:?}");
         assert!((32..=64).contains(&act.count()), "{act:?}");
     }
+    let report = ground.run(
+        &policy,
+        &factory::sandbox::Command::new(["/src/probe", "fork", "300", "20"]),
+    );
+    let pids = report
+        .limits
+        .iter()
+        .find(|limit| limit.limit == LimitKind::Pids)
+        .unwrap();
+    // A group tells that it refused; a limit of the process does not, and its processes may be gone between two looks.
+    let by_group = matches!(pids.enforced_by, Enforcer::CgroupV1 | Enforcer::CgroupV2);
+    assert!(pids.hit == Some(true) || !by_group, "{pids:?}");
     // The limit is this sandbox's own: another one is not affected, and nor is the next.
     assert!(ground.inside(&policy, &["fork", "20", "5"]).succeeded());
 }
