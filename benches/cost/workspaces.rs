@@ -3,7 +3,7 @@
 use crate::{Side, compare};
 use factory::change::{ChangeSet, Write};
 use factory::types::{RepoPath, Sha256};
-use factory::workspace::{Candidate, Repository, TreeCache};
+use factory::workspace::{Base, Candidate, Repository, TreeCache};
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -79,7 +79,7 @@ fn measure(scratch: &Path, files: usize) -> f64 {
     let workspace = || {
         let started = std::time::Instant::now();
         let base = cache.export(&snapshot, None).unwrap();
-        drop(Candidate::new(&base, &snapshot, &change_set, &layers, None).unwrap());
+        drop(Candidate::new(&Base::files(base), &snapshot, &change_set, &layers, None).unwrap());
         times.push(crate::milliseconds(&started.elapsed()));
     };
     let mut number = 0;

@@ -2,13 +2,14 @@
 
 use super::{exit, output, problem, words};
 use crate::config::Environment;
-use crate::run::{Failure, Situation, TREES, interrupted, refuse_place, sandbox_failure, workspace_failure};
+use crate::run::{self, Failure, Situation, interrupted, refuse_place, sandbox_failure, workspace_failure};
 use crate::sandbox::{
-    Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, plan,
+    Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, TreeSource,
+    plan,
 };
 use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
-use crate::workspace::{Repository, TreeCache};
+use crate::workspace::Repository;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
 
 fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
     let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
-    let (base, tree) = tree(arguments, environment)?;
+    let (base, tree) = tree(arguments, environment, policy.tree)?;
     let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| refused(&error))?;
     if arguments.json {
         output::json(&json!({
@@ -104,7 +105,7 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(
         output::note(&words::waived(&policy.waive));
     }
     sandbox.prepare(&policy).map_err(|error| refused(&error))?;
-    let (base, tree) = tree(arguments, environment)?;
+    let (base, tree) = tree(arguments, environment, policy.tree)?;
     if base.dirty == Some(true) && !arguments.json {
         output::note(&base.note());
     }
@@ -187,7 +188,7 @@ impl Base {
     }
 }
 
-fn tree(arguments: &Arguments, environment: &Environment) -> Result<(Base, Tree), Failure> {
+fn tree(arguments: &Arguments, environment: &Environment, source: TreeSource) -> Result<(Base, Tree), Failure> {
     let of_repository = |error| workspace_failure(&error);
     let repository = Repository::open(&arguments.repo).map_err(of_repository)?;
     let commit = match arguments.rev.as_str() {
@@ -205,10 +206,9 @@ fn tree(arguments: &Arguments, environment: &Environment) -> Result<(Base, Tree)
         .cache_dir()
         .map_err(|error| Failure::new(&error, Situation::Plain))?;
     refuse_place(&repository, "the cache directory", &cache)?;
-    let export = TreeCache::open(&cache.join(TREES))
-        .and_then(|cache| cache.export(&snapshot, Sandbox::tree_owner()))
-        .map_err(of_repository)?;
-    Ok((base, Tree { layers: vec![export] }))
+    let base_tree = run::base(&cache, &snapshot, source).map_err(of_repository)?;
+    let layers = base_tree.layers();
+    Ok((base, Tree { layers }))
 }
 
 /// Whether the checkout differs from the commit, where somebody would be told: it takes a look at every file. A pipe

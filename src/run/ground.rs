@@ -4,16 +4,28 @@ use super::failure::{Failure, Situation};
 use super::state::Rules;
 use crate::order::WorkOrder;
 use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
-use crate::sandbox::{Policy, SandboxError};
+use crate::sandbox::{Policy, Sandbox, SandboxError, TreeSource};
 use crate::types::{FailureClass, ObjectId, Problem as _, RepoPath};
-use crate::workspace::{Repository, WorkspaceError};
+use crate::workspace::{Base, Repository, Snapshot, TreeCache, WorkspaceError};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// The directory of exported trees below the cache directory.
-pub const TREES: &str = "trees";
+const TREES: &str = "trees";
+
+/// The tree of a commit on disk, as a policy wants it: written on first use, and shared.
+///
+/// # Errors
+/// `Host` when it cannot be written.
+pub fn base(cache_dir: &Path, snapshot: &Snapshot<'_>, source: TreeSource) -> Result<Base, WorkspaceError> {
+    let (cache, owner) = (TreeCache::open(&cache_dir.join(TREES))?, Sandbox::tree_owner());
+    match source {
+        TreeSource::Export => cache.export(snapshot, owner).map(Base::files),
+        TreeSource::SyntheticGit => cache.repository(snapshot, owner),
+    }
+}
 
 /// What the operator asked for.
 #[derive(Debug)]

@@ -26,6 +26,6 @@ pub use engine::run;
 pub use event::{Event, Observer};
 pub use failure::{Failure, Situation, Stage, UnknownStage, interrupted};
 pub use fold::{FoldError, Opened, Overview, overviews};
-pub use ground::{BranchWish, Cancel, Places, Setup, TREES, refuse_place, sandbox_failure, workspace_failure};
+pub use ground::{BranchWish, Cancel, Places, Setup, base, refuse_place, sandbox_failure, workspace_failure};
 pub use state::{Course, End, Event as Step, Patience, REPEATS, Rules, State, next};
 pub use summary::{AttemptSummary, CommandSummary, SCHEMA, Summary, UsageSummary, VerdictName};

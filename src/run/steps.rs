@@ -5,7 +5,7 @@ use super::engine::{Promoted, Run};
 use super::event::Event as Told;
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
-use super::ground::{TREES, promote_failure, sandbox_failure, workspace_failure};
+use super::ground::{base, promote_failure, sandbox_failure, workspace_failure};
 use super::state::{Event, Patience};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::ChangeSet;
@@ -20,7 +20,7 @@ use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control};
 use crate::verify::{
     self, Bench, Candidate as Judged, Checks, Evidence, Passed, Phase, Progress, RungState, Verdict, VerifyError, rungs,
 };
-use crate::workspace::{Candidate, TreeCache, WorkspaceError};
+use crate::workspace::{Base, Candidate, WorkspaceError};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,8 +29,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Ground {
     sandbox: Sandbox,
-    /// The directory with the base tree.
-    export: PathBuf,
+    base: Base,
     /// Where the changes of candidates are put.
     scratch: PathBuf,
 }
@@ -149,22 +148,16 @@ impl Run<'_> {
     fn prepare_ground(&self) -> Result<Ground, Failure> {
         let cache_dir = &self.setup.places.cache_dir;
         let sandbox = Sandbox::start(&self.setup.program).map_err(|error| sandbox_failure(&error))?;
-        let export = TreeCache::open(&cache_dir.join(TREES))
-            .and_then(|cache| cache.export(self.snapshot, Sandbox::tree_owner()))
-            .map_err(|error| workspace_failure(&error))?;
+        let base = base(cache_dir, self.snapshot, self.setup.policy.tree).map_err(|error| workspace_failure(&error))?;
         let scratch = cache_dir.join("candidates");
         ensure_dir(&scratch).map_err(|error| Failure::new(&error, Situation::Storage))?;
-        Ok(Ground {
-            sandbox,
-            export,
-            scratch,
-        })
+        Ok(Ground { sandbox, base, scratch })
     }
 
     /// Builds one sandbox on the base for nothing, so that a layer that is missing is found before the model is paid.
     async fn try_sandbox(&mut self, ground: &Ground) -> Result<(), Fault> {
         let tree = Tree {
-            layers: vec![ground.export.clone()],
+            layers: ground.base.layers(),
         };
         let nothing = Command::new(["true"]);
         tokio::select! {
@@ -320,7 +313,7 @@ impl Run<'_> {
         };
         let owner = Sandbox::tree_owner();
         let candidate =
-            Candidate::new(&ground.export, self.snapshot, &change_set, &ground.scratch, owner).map_err(|error| {
+            Candidate::new(&ground.base, self.snapshot, &change_set, &ground.scratch, owner).map_err(|error| {
                 match error.class() {
                     FailureClass::Proposal => Fault::refused(propose::Stage::Unwritable, &error),
                     _ => Fault::exception(workspace_failure(&error)),

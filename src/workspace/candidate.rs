@@ -5,6 +5,7 @@ use super::error::WorkspaceError;
 use super::files::{self, Owner, io_error, open_top};
 use super::remove::remove_tree;
 use super::snapshot::Snapshot;
+use super::synthetic::{self, Base};
 use crate::change::ChangeSet;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 #[must_use = "the directory of the changes is gone when this is dropped"]
 pub struct Candidate {
-    base: PathBuf,
+    base: Base,
     changes: Layer,
 }
 
@@ -25,13 +26,13 @@ impl Candidate {
     /// Writes the files of a change set into a fresh directory in `scratch`, which must exist.
     ///
     /// A file keeps its executable bit; a new one is not executable. Everything belongs to user and group `owner`, or to
-    /// whoever runs.
+    /// whoever runs. On a base with a disposable repository, the candidate's tree becomes the one commit.
     ///
     /// # Errors
     /// `Proposal` when no regular file can be at a path, as when a parent is a symbolic link; `Host` when a file cannot be
     /// written. Nothing is left behind.
     pub fn new(
-        base_export: &Path,
+        base: &Base,
         snapshot: &Snapshot<'_>,
         change_set: &ChangeSet,
         scratch: &Path,
@@ -40,15 +41,21 @@ impl Candidate {
         let planned = changes::plan(snapshot, change_set)?;
         let changes = Layer::create(scratch)?;
         changes.fill(&planned, owner)?;
+        if base.has_repository() {
+            let top = open_top(&changes.dir)?;
+            synthetic::add_candidate(snapshot, change_set, base, (&top, &changes.dir), owner)?;
+        }
         Ok(Candidate {
-            base: base_export.to_owned(),
+            base: base.clone(),
             changes,
         })
     }
 
     /// The directories, uppermost first: the changes, then the base.
     pub fn layers(&self) -> Vec<PathBuf> {
-        vec![self.changes.dir.clone(), self.base.clone()]
+        let mut layers = vec![self.changes.dir.clone()];
+        layers.extend(self.base.layers());
+        layers
     }
 }
 

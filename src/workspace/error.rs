@@ -103,6 +103,14 @@ pub enum WorkspaceError {
         /// What libgit2 said.
         source: git2::Error,
     },
+    /// A disposable repository cannot be made.
+    #[error("cannot write {what} of a disposable repository")]
+    Disposable {
+        /// The part of it.
+        what: &'static str,
+        /// What libgit2 said.
+        source: git2::Error,
+    },
     /// A tree of the repository has an entry that must not reach a disk.
     #[error("tree {tree} has an unusable entry `{entry}`: {why}")]
     HostileEntry {
@@ -164,6 +172,7 @@ impl Problem for WorkspaceError {
             | WorkspaceError::NotACommit { .. }
             | WorkspaceError::Read { .. }
             | WorkspaceError::Write { .. }
+            | WorkspaceError::Disposable { .. }
             | WorkspaceError::HostileEntry { .. }
             | WorkspaceError::TooLarge { .. }
             | WorkspaceError::Io { .. }
@@ -206,7 +215,7 @@ impl Problem for WorkspaceError {
             WorkspaceError::AmbiguousRevision { .. } => "write more digits of the commit id".to_owned(),
             WorkspaceError::NotACommit { .. } => "name a commit, or a branch or tag that leads to one".to_owned(),
             WorkspaceError::Read { .. } => "see what `git fsck` says about the repository".to_owned(),
-            WorkspaceError::Write { .. } | WorkspaceError::Io { .. } => {
+            WorkspaceError::Write { .. } | WorkspaceError::Disposable { .. } | WorkspaceError::Io { .. } => {
                 "see whether the disk is full or the directory is not yours".to_owned()
             }
             WorkspaceError::HostileEntry { .. } => {

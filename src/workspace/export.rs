@@ -79,17 +79,42 @@ impl TreeCache {
             None => snapshot.tree().to_string(),
             Some(id) => format!("{}-uid{id}", snapshot.tree()),
         };
-        let tree = self.dir.join(&name);
-        if self.is_complete(&name) {
+        self.complete(&name, owner, |top, dir| {
+            refuse_countless(snapshot.repository(), snapshot.tree())?;
+            Export {
+                repository: snapshot.repository(),
+                odb: snapshot
+                    .repository()
+                    .git
+                    .odb()
+                    .map_err(|source| read("the object database", source))?,
+                top,
+                dir,
+                owner,
+                bytes: 0,
+            }
+            .run(snapshot.tree())
+        })
+    }
+
+    /// The directory of that name, filled by `fill` where it is not complete.
+    pub(super) fn complete(
+        &self,
+        name: &str,
+        owner: Owner,
+        fill: impl FnOnce(&OwnedFd, &Path) -> Result<(), WorkspaceError>,
+    ) -> Result<PathBuf, WorkspaceError> {
+        let tree = self.dir.join(name);
+        if self.is_complete(name) {
             return Ok(tree);
         }
-        let mut marker = self.marker(&name)?;
+        let mut marker = self.marker(name)?;
         let fail = |source| io_error("lock", self.dir.join(format!("{name}{MARKER}")), source);
         marker.0.lock().map_err(fail)?;
         // Somebody may have written it while we waited.
-        if !self.is_complete(&name) {
+        if !self.is_complete(name) {
             marker.0.set_len(0).map_err(fail)?;
-            self.write(snapshot, &name, owner)?;
+            self.write(name, owner, fill)?;
             marker.0.rewind().map_err(fail)?;
             marker.0.write_all(self.boot.as_bytes()).map_err(fail)?;
         }
@@ -119,8 +144,12 @@ impl TreeCache {
 
     /// Writes the tree aside and renames it into place. The caller holds the lock, so whatever has one of the two names is
     /// the remains of somebody who was killed, or of an earlier boot.
-    fn write(&self, snapshot: &Snapshot<'_>, name: &str, owner: Owner) -> Result<(), WorkspaceError> {
-        refuse_countless(snapshot.repository(), snapshot.tree())?;
+    fn write(
+        &self,
+        name: &str,
+        owner: Owner,
+        fill: impl FnOnce(&OwnedFd, &Path) -> Result<(), WorkspaceError>,
+    ) -> Result<(), WorkspaceError> {
         let tree = self.dir.join(name);
         let part = Part(self.dir.join(format!("{name}{PART}")));
         remove_tree(&part.0)?;
@@ -128,19 +157,7 @@ impl TreeCache {
         let part_name = format!("{name}{PART}");
         let top = files::create_dir(&self.top, part_name.as_bytes(), owner)
             .map_err(|errno| io_error("create", &part.0, errno))?;
-        Export {
-            repository: snapshot.repository(),
-            odb: snapshot
-                .repository()
-                .git
-                .odb()
-                .map_err(|source| read("the object database", source))?,
-            top: &top,
-            dir: &part.0,
-            owner,
-            bytes: 0,
-        }
-        .run(snapshot.tree())?;
+        fill(&top, &part.0)?;
         rustix::fs::renameat(&self.top, &part_name, &self.top, name)
             .map_err(|errno| io_error("rename into place", &tree, errno))
     }

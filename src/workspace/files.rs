@@ -36,6 +36,12 @@ pub(super) fn open_dir_path(parent: impl AsFd, path: impl rustix::path::Arg) -> 
     rustix::fs::openat2(parent, path, flags, Mode::empty(), CONFINED)
 }
 
+/// Opens a regular file in a directory, to change its mode and owner.
+pub(super) fn open_file(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat2(parent, name, flags, Mode::empty(), CONFINED)
+}
+
 /// Creates a directory that must not exist yet, mode 0755.
 pub(super) fn create_dir(parent: impl AsFd, name: &[u8], owner: Owner) -> Result<OwnedFd, Errno> {
     rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700))?;

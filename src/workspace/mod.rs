@@ -21,6 +21,7 @@ mod objects;
 mod remove;
 mod repository;
 mod snapshot;
+mod synthetic;
 
 pub use candidate::Candidate;
 pub use error::WorkspaceError;
@@ -29,3 +30,4 @@ pub(crate) use objects::BranchSwap;
 pub use remove::remove_tree;
 pub use repository::{Head, Repository, libgit2_version};
 pub use snapshot::Snapshot;
+pub use synthetic::Base;

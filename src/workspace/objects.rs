@@ -29,6 +29,12 @@ pub(crate) struct Written {
     objects: BTreeSet<ObjectId>,
 }
 
+impl Written {
+    pub(super) fn objects(&self) -> &BTreeSet<ObjectId> {
+        &self.objects
+    }
+}
+
 /// How an attempt to move a branch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BranchSwap {

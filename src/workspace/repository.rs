@@ -56,6 +56,15 @@ impl Repository {
         })
     }
 
+    /// The same repository once more, for reading and writing with other object stores.
+    pub(super) fn another_handle(&self) -> Result<Self, WorkspaceError> {
+        Ok(Repository {
+            git: git2::Repository::open(self.git.path()).map_err(|source| read("the repository", source))?,
+            work_dir: self.work_dir.clone(),
+            common_dir: self.common_dir.clone(),
+        })
+    }
+
     /// Where HEAD is.
     ///
     /// # Errors

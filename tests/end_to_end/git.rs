@@ -2,7 +2,7 @@
 
 use factory::change::{BaseEntry, ChangeSet, Write};
 use factory::types::{FailureClass, ObjectId, Problem as _, RepoPath, Sha256};
-use factory::workspace::{Candidate, Repository, TreeCache, WorkspaceError, remove_tree};
+use factory::workspace::{Base, Candidate, Repository, TreeCache, WorkspaceError, remove_tree};
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -651,7 +651,14 @@ fn an_export_for_another_user_belongs_to_them() {
     assert_eq!(exported.join("bin/run").metadata().unwrap().mode() & 0o7777, 0o755);
     let scratch = tempfile::tempdir().unwrap();
     let writes = changes(&[("new/dir/file", "x")]);
-    let candidate = Candidate::new(&exported, &snapshot, &writes, scratch.path(), Some(4242)).unwrap();
+    let candidate = Candidate::new(
+        &Base::files(exported.clone()),
+        &snapshot,
+        &writes,
+        scratch.path(),
+        Some(4242),
+    )
+    .unwrap();
     for name in ["", "new", "new/dir", "new/dir/file"] {
         let metadata = candidate.layers()[0].join(name).symlink_metadata().unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (4242, 4242), "{name}");
@@ -681,7 +688,7 @@ fn a_candidate_holds_the_changed_files_and_leaves_nothing() {
         ("src/a/b.py", ""),
         ("src/a/c.py", "c"),
     ]);
-    let candidate = Candidate::new(&base, &snapshot, &writes, scratch.path(), None).unwrap();
+    let candidate = Candidate::new(&Base::files(base.clone()), &snapshot, &writes, scratch.path(), None).unwrap();
     let layers = candidate.layers();
     assert_eq!(layers.len(), 2);
     assert_eq!(layers[1], base);
@@ -718,7 +725,7 @@ fn a_candidate_holds_the_changed_files_and_leaves_nothing() {
 
     for (name, content) in [("dirlink/x", "x"), ("src/link", "x"), ("README/x", "x"), ("src", "x")] {
         let writes = changes(&[("first", "x"), (name, content)]);
-        let error = Candidate::new(&base, &snapshot, &writes, scratch.path(), None).unwrap_err();
+        let error = Candidate::new(&Base::files(base.clone()), &snapshot, &writes, scratch.path(), None).unwrap_err();
         assert_eq!(error.class(), FailureClass::Proposal, "{name}: {error}");
     }
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);

@@ -9,6 +9,7 @@ mod kernel;
 mod odd;
 mod place;
 mod records;
+mod synthetic;
 mod terminal;
 
 use ended::Ended;
