@@ -4,6 +4,7 @@
 //! - It can be judged again by anybody who has it, by the same rules, without the machine that it comes from.
 //! - The seal shows that it was not altered by accident. Who can write the file can write a seal: it is no signature.
 
+use super::init::limits::most_processes;
 use super::policy::{Network, Policy, Require};
 use super::report::Enforced;
 use crate::types::Sha256;
@@ -130,7 +131,7 @@ impl Receipt {
             ),
         );
         for (name, most) in [
-            ("nproc", promised.pids.saturating_add(1)),
+            ("nproc", most_processes(promised.pids, enforced.keepers.pids)),
             ("data", promised.data_bytes),
             ("fsize", promised.file_bytes),
             ("nofile", promised.files),

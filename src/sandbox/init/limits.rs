@@ -5,6 +5,7 @@
 
 use super::Step;
 use crate::sandbox::policy::Limits;
+use crate::sandbox::report::Enforcer;
 use crate::sandbox::setup::LayerFailure;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -26,13 +27,24 @@ pub(super) fn go_first() -> Result<(), LayerFailure> {
     std::fs::write("/proc/self/oom_score_adj", "900").step("go first when memory runs out")
 }
 
+/// The limit on processes of one user namespace, in which the first process counts too. The kernel asks this limit before
+/// the control group, and only the group counts what it refused: where there is one, it has to be the one that refuses.
+/// Source: setrlimit(2), `RLIMIT_NPROC`, counted by user namespace since Linux 5.14, never for host root.
+pub(in crate::sandbox) fn most_processes(pids: u64, keeper: Enforcer) -> u64 {
+    match keeper {
+        Enforcer::CgroupV1 | Enforcer::CgroupV2 => pids.saturating_add(2),
+        _ => pids.saturating_add(1),
+    }
+}
+
 /// Sets the limits that the kernel keeps by itself; time and total memory are kept by the helper.
-pub(super) fn apply(limits: &Limits) -> Result<(), LayerFailure> {
-    let cpu = limits.cpu.as_secs().max(1);
+pub(super) fn apply(limits: &Limits, keeper_of_pids: Enforcer) -> Result<(), LayerFailure> {
+    // Whole seconds, rounded up: a process that ended before its time would not have reached the limit.
+    let cpu = limits.cpu.as_millis().div_ceil(1000).max(1) as u64;
     // The soft limit ends the process with SIGXCPU, the hard one a second later with SIGKILL if it caught that.
     set(Resource::RLIMIT_CPU, cpu, cpu + 1)?;
-    // Counted in this user namespace since Linux 5.14, never for host root; the first process counts too.
-    set(Resource::RLIMIT_NPROC, limits.pids + 1, limits.pids + 1)?;
+    let processes = most_processes(limits.pids, keeper_of_pids);
+    set(Resource::RLIMIT_NPROC, processes, processes)?;
     // Not RLIMIT_AS: runtimes reserve address space far beyond what they use.
     set(Resource::RLIMIT_DATA, limits.memory.0, limits.memory.0)?;
     set(Resource::RLIMIT_FSIZE, limits.file_size.0, limits.file_size.0)?;

@@ -152,7 +152,7 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     }
     // Session keyrings cross user namespaces; a new one cuts the way to the operator's keys.
     sys::join_new_session_keyring().step("join a new session keyring")?;
-    limits::apply(&job.limits)?;
+    limits::apply(&job.limits, run.groups.keepers().pids)?;
     // After the mounts, which need CAP_SYS_ADMIN inside.
     capabilities::drop_all()?;
     // Other processes in the sandbox have our id; they must not look into the process that reports on them.

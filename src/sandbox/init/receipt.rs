@@ -5,6 +5,7 @@
 //! - What is found is compared with what the setup promised; a difference ends the run before the command exists.
 
 use super::Step;
+use super::limits::most_processes;
 use super::mounts::Provided;
 use crate::sandbox::policy::Network;
 use crate::sandbox::report::{Enforced, Keepers};
@@ -187,7 +188,10 @@ fn compare(enforced: &Enforced, view: &View, job: &Job) -> Result<(), LayerFailu
             "a system call filter is missing",
         ),
         (enforced.capabilities == 0, "a capability is left"),
-        (at_most("nproc", limits.pids + 1), "the limit on processes is higher"),
+        (
+            at_most("nproc", most_processes(limits.pids, enforced.keepers.pids)),
+            "the limit on processes is higher",
+        ),
         (at_most("data", limits.memory.0), "the limit on memory is higher"),
         (
             at_most("fsize", limits.file_size.0),
