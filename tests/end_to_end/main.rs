@@ -10,6 +10,8 @@ mod doctor;
 mod endurance;
 mod git;
 mod interrupt;
+mod limits;
+mod mischief;
 mod profiles;
 mod providers;
 mod safety;
