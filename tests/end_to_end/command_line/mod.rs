@@ -8,6 +8,7 @@ mod interrupted;
 mod kernel;
 mod odd;
 mod place;
+mod receipts;
 mod records;
 mod terminal;
 
