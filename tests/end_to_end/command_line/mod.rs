@@ -10,6 +10,7 @@ mod odd;
 mod place;
 mod receipts;
 mod records;
+mod reports;
 mod terminal;
 
 use ended::Ended;

@@ -6,6 +6,7 @@ mod origin;
 mod parallel;
 mod processes;
 mod residue;
+mod schema;
 
 pub(crate) use ground::{Act, Ground, policy};
 pub(crate) use operator::{Operator, Packages, Ran};
@@ -13,6 +14,7 @@ pub(crate) use origin::{File, Origin, files_of};
 pub(crate) use parallel::in_parallel;
 pub(crate) use processes::{alive, ancestors, descendants, holding, holding_in_environment, unique, vanishes};
 pub(crate) use residue::control_groups_of;
+pub(crate) use schema::violations;
 
 use std::path::{Path, PathBuf};
 
