@@ -7,6 +7,7 @@ mod command_line;
 mod conformance;
 mod corpus;
 mod doctor;
+mod embedding;
 mod endurance;
 mod git;
 mod interrupt;
