@@ -113,7 +113,7 @@ impl Ground {
             .unwrap();
         // Reachable for the mapped id too, so that what keeps it away is the sandbox and not a mode.
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let (sandbox, residue) = Residue::of(scratch.path(), || Sandbox::start(&super::program()).unwrap());
+        let (sandbox, residue) = Residue::of(Some(scratch.path()), || Sandbox::start(&super::program()).unwrap());
         let ground = Ground {
             sandbox,
             residue,

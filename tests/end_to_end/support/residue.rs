@@ -2,7 +2,9 @@
 //! sockets and files. Keys are counted for a whole user only, so they are looked at where a test runs alone.
 
 use super::processes::{alive, descendants};
+use factory::sandbox::Sandbox;
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Residue {
     helper: i32,
-    scratch: PathBuf,
+    /// A directory that is to be gone as well.
+    scratch: Option<PathBuf>,
     /// Whether the helper has been killed: then its control groups are left to the next one.
     is_killed: bool,
     /// Processes of the sandbox, each with the time of its start, as they were before the helper was told to end.
@@ -19,13 +22,13 @@ pub(super) struct Residue {
 
 impl Residue {
     /// Starts a sandbox by `start`, and knows its helper: the child that this thread has then and had not before.
-    pub(super) fn of<T>(scratch: &Path, start: impl FnOnce() -> T) -> (T, Self) {
+    pub(super) fn of<T>(scratch: Option<&Path>, start: impl FnOnce() -> T) -> (T, Self) {
         let before = own_children();
         let started = start();
         let helper = own_children().into_iter().rfind(|pid| !before.contains(pid)).unwrap();
         let residue = Residue {
             helper,
-            scratch: scratch.to_owned(),
+            scratch: scratch.map(Path::to_owned),
             is_killed: false,
             processes: Vec::new(),
         };
@@ -56,14 +59,15 @@ impl Residue {
         found.extend(processes.map(|(pid, _)| format!("process {pid}")));
         let groups = control_groups_of(self.helper);
         found.extend(groups.iter().map(|group| format!("control group {}", group.display())));
-        let scratch = self.scratch.to_str().unwrap();
+        let Some(scratch) = &self.scratch else { return found };
+        if fs::symlink_metadata(scratch).is_ok() {
+            found.push(format!("files in {}", scratch.display()));
+        }
+        let scratch = scratch.to_str().unwrap();
         for table in ["/proc/self/mountinfo", "/proc/net/unix"] {
             let lines = fs::read_to_string(table).unwrap();
             let ours = lines.lines().filter(|line| line.contains(scratch));
             found.extend(ours.map(|line| format!("{table}: {line}")));
-        }
-        if fs::symlink_metadata(&self.scratch).is_ok() {
-            found.push(format!("files in {scratch}"));
         }
         found
     }
@@ -87,6 +91,35 @@ impl Drop for Residue {
             assert!(Instant::now() < patience, "left behind: {found:#?}");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// A sandbox without a ground, looked after in the same way.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    sandbox: Sandbox,
+    /// Dropped after the sandbox.
+    residue: Residue,
+}
+
+impl Watched {
+    pub(crate) fn start() -> Self {
+        let (sandbox, residue) = Residue::of(None, || Sandbox::start(&super::program()).unwrap());
+        Watched { sandbox, residue }
+    }
+}
+
+impl Deref for Watched {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.residue.note();
     }
 }
 
@@ -125,4 +158,35 @@ pub(crate) fn control_groups_of(helper: i32) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[test]
+fn what_is_left_is_found() {
+    let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (mut pretended, mut residue) = Residue::of(Some(scratch.path()), || {
+        // A helper by its words, with a child.
+        let words = ["-c", "sleep 30 & wait", "sh", "sandbox-init"];
+        std::process::Command::new("sh").args(words).spawn().unwrap()
+    });
+    let patience = Instant::now() + Duration::from_secs(5);
+    while descendants(residue.helper()).is_empty() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    residue.note();
+    let [(child, _)] = residue.processes[..] else {
+        panic!("{residue:?}")
+    };
+    let _listener = std::os::unix::net::UnixListener::bind(scratch.path().join("socket")).unwrap();
+    let found = residue.found().join("\n");
+    for word in [
+        format!("the helper {}", pretended.id()),
+        format!("process {child}"),
+        "files in".to_owned(),
+        "/proc/net/unix".to_owned(),
+    ] {
+        assert!(found.contains(&word), "{word}: {found}");
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::SIGKILL).unwrap();
+    pretended.wait().unwrap();
+    drop((_listener, scratch));
 }
