@@ -42,9 +42,7 @@ pub(super) fn receipt(arguments: &Arguments) -> Result<u8, Failure> {
     let mut found = Vec::new();
     collect(&document, String::new(), &mut found);
     if found.is_empty() {
-        return Err(unusable(file, "there is no receipt in it").with_hint(
-            "a receipt is in what `factory exec --json` prints and in the evidence of a run, which `factory show` names",
-        ));
+        return Err(unusable(file, "there is no receipt in it"));
     }
     let judged: Vec<(String, Vec<String>)> = found.into_iter().map(|(place, value)| (place, judge(value))).collect();
     let failure = judged
@@ -97,7 +95,11 @@ fn read(file: &Path) -> Result<Value, Failure> {
 
 fn unusable(file: &Path, why: &str) -> Failure {
     let message = format!("cannot judge `{}`: {why}", escape_control(&file.to_string_lossy()));
-    Failure::plain(FailureClass::Order, message).in_situation(Situation::Usage)
+    Failure::plain(FailureClass::Order, message)
+        .in_situation(Situation::Usage)
+        .with_hint(
+            "a receipt is in what `factory exec --json` prints and in the evidence of a run, which `factory show` names",
+        )
 }
 
 /// Every receipt in a document with its place, in the order of the document.

@@ -10,6 +10,37 @@
 //! policy + tree + command ─compile─▶ setup ─launch─▶ helper ─clone3─▶ init ─layers─▶ command
 //!                          report ◀──────────────────────────┴── receipt, ending
 //! ```
+//!
+//! # In a program of your own
+//!
+//! Nothing is global: a [`Sandbox`] is a value, any number of threads and runtimes can share one, and two know nothing of
+//! each other. It needs a helper that has one thread, and for that the program is started a second time, which
+//! [`helper_door`] notices; `examples/embed.rs` has threads besides.
+//!
+//! ```standalone_crate
+//! use factory::sandbox::{Command, Operator, Outcome, Sandbox, Tree, helper_door, load_profile};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // First of all: in the helper this call never returns.
+//!     helper_door();
+//!
+//!     let operator = Operator { profiles: None, own: &[], search_path: "/usr/bin:/bin", variable: &|_| None };
+//!     let policy = load_profile("strict", &operator)?;
+//!     let sandbox = Sandbox::start(&std::env::current_exe()?)?;
+//!
+//!     // A stack of directories, which are never written to; without one the tree is empty.
+//!     let tree = Tree { layers: Vec::new() };
+//!     let command = Command::new(["sh", "-c", "echo hello; exit 7"]);
+//!     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//!     let report = runtime.block_on(sandbox.run(&policy, &tree, &command, None))?;
+//!
+//!     assert_eq!(report.outcome, Outcome::Exit { code: 7 });
+//!     assert_eq!(report.stdout.head, b"hello\n");
+//!     let receipt = report.receipt.ok_or("the sandbox was never finished")?;
+//!     assert!(receipt.differences().is_empty());
+//!     Ok(())
+//! }
+//! ```
 
 mod bundle;
 mod cgroup;

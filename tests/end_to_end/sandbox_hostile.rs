@@ -1,5 +1,6 @@
 //! Hostile trees, grants and commands against the sandbox: each was an escape or a wrong answer once.
 
+use crate::support::Watched;
 use factory::sandbox::{
     Command, LimitKind, Network, Operator, Outcome, Policy, ReadGrant, Report, Sandbox, SandboxError, SetupFailure,
     Tree, load_profile,
@@ -19,8 +20,8 @@ fn policy() -> Policy {
     load_profile("strict", &operator).unwrap()
 }
 
-fn start() -> Sandbox {
-    Sandbox::start(&crate::support::program()).unwrap()
+fn start() -> Watched {
+    Watched::start()
 }
 
 fn run_in(sandbox: &Sandbox, policy: &Policy, layers: Vec<PathBuf>, argv: &[&str]) -> Result<Report, SandboxError> {

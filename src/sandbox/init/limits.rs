@@ -29,7 +29,8 @@ pub(super) fn go_first() -> Result<(), LayerFailure> {
 
 /// Sets the limits that the kernel keeps by itself; time and total memory are kept by the helper.
 pub(super) fn apply(limits: &Limits, keepers: &Keepers) -> Result<(), LayerFailure> {
-    let cpu = limits.cpu.as_secs().max(1);
+    // Whole seconds, rounded up: a process that ended before its time would not have reached the limit.
+    let cpu = limits.cpu.as_millis().div_ceil(1000).max(1) as u64;
     // The soft limit ends the process with SIGXCPU, the hard one a second later with SIGKILL if it caught that.
     set(Resource::RLIMIT_CPU, cpu, cpu + 1)?;
     // Counted in this user namespace since Linux 5.14, never for host root.

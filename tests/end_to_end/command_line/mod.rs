@@ -8,7 +8,9 @@ mod interrupted;
 mod kernel;
 mod odd;
 mod place;
+mod receipts;
 mod records;
+mod reports;
 mod synthetic;
 mod terminal;
 

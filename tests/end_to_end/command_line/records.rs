@@ -90,13 +90,21 @@ fn ids(place: &Place) -> Vec<String> {
 #[test]
 fn help_says_what_each_subcommand_does() {
     let place = Place::empty();
-    for name in ["", "run", "exec", "check", "status", "show"] {
-        let arguments = [name, "--help"];
-        let ended = place
-            .call(if name.is_empty() { &arguments[1..] } else { &arguments })
-            .succeeded();
+    for name in [
+        "",
+        "run",
+        "exec",
+        "check",
+        "status",
+        "show",
+        "receipt",
+        "receipt verify",
+    ] {
+        let arguments: Vec<_> = name.split_ascii_whitespace().chain(["--help"]).collect();
+        let ended = place.call(&arguments).succeeded();
         assert_eq!(ended.stderr, "");
-        insta::assert_snapshot!(format!("help_{name}").trim_end_matches('_'), ended.text());
+        let snapshot = format!("help_{}", name.replace(' ', "_"));
+        insta::assert_snapshot!(snapshot.trim_end_matches('_'), ended.text());
     }
     let version = place.call(&["--version"]).succeeded().text();
     assert_eq!(version, format!("factory {}\n", env!("CARGO_PKG_VERSION")));

@@ -1,12 +1,14 @@
 //! A scratch directory with a tree and the probe in it, and a sandbox to run it in.
 
+use super::residue::Residue;
 use factory::sandbox::{
     Captured, Command, Operator, Outcome, Policy, Report, Sandbox, SandboxError, Tree, load_profile,
 };
 use factory::types::Bytes;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -65,6 +67,24 @@ impl From<&Report> for Act {
     }
 }
 
+/// What changes of a file when anything about it changes: the kernel sets its change time, and nobody else can.
+fn state_of(directory: &Path) -> BTreeMap<PathBuf, (u64, u32, i64, i64)> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(path) = pending.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if metadata.is_dir() {
+            let entries = fs::read_dir(&path).into_iter().flatten();
+            pending.extend(entries.flatten().map(|entry| entry.path()));
+        }
+        let state = (metadata.ino(), metadata.mode(), metadata.ctime(), metadata.ctime_nsec());
+        found.insert(path, state);
+    }
+    found
+}
+
 fn text(stream: &Captured) -> String {
     String::from_utf8_lossy(&stream.to_bytes()).trim_end().to_owned()
 }
@@ -74,6 +94,14 @@ pub(crate) struct Ground {
     pub(crate) sandbox: Sandbox,
     pub(crate) scratch: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    /// Dropped last: it looks whether anything is left of the others.
+    residue: Residue,
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        self.residue.note();
+    }
 }
 
 impl Ground {
@@ -85,8 +113,10 @@ impl Ground {
             .unwrap();
         // Reachable for the mapped id too, so that what keeps it away is the sandbox and not a mode.
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (sandbox, residue) = Residue::of(Some(scratch.path()), || Sandbox::start(&super::program()).unwrap());
         let ground = Ground {
-            sandbox: Sandbox::start(&super::program()).unwrap(),
+            sandbox,
+            residue,
             scratch,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -149,13 +179,25 @@ impl Ground {
         }
     }
 
+    /// The process id of the sandbox's helper.
+    pub(crate) fn helper(&self) -> i32 {
+        self.residue.helper()
+    }
+
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// Runs a command inside, or is refused.
+    /// Runs a command inside, or is refused. Either way the tree on the host stays as it is.
+    #[track_caller]
     pub(crate) fn try_run(&self, policy: &Policy, command: &Command) -> Result<Report, SandboxError> {
-        self.block_on(self.sandbox.run(policy, &self.tree(), command, None))
+        let before = state_of(&self.path("tree"));
+        let report = self.block_on(self.sandbox.run(policy, &self.tree(), command, None));
+        assert!(
+            state_of(&self.path("tree")) == before,
+            "{command:?} changed the host's tree"
+        );
+        report
     }
 
     /// Runs a command inside.

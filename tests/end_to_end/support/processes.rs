@@ -47,6 +47,23 @@ pub(crate) fn ancestors(pid: i32) -> Vec<i32> {
     std::iter::successors(parent(&pid), parent).collect()
 }
 
+/// Everything below a process, without itself. Source: proc_pid_task(5), `children`.
+pub(crate) fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while next < found.len() {
+        let tasks = fs::read_dir(format!("/proc/{}/task", found[next]))
+            .into_iter()
+            .flatten();
+        for task in tasks.flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(children.split_ascii_whitespace().map(|pid| pid.parse::<i32>().unwrap()));
+        }
+        next += 1;
+    }
+    found.split_off(1)
+}
+
 /// Whether no process holds `word` any more within the time given.
 pub(crate) fn vanishes(word: &str, within: Duration) -> bool {
     let end = Instant::now() + within;
