@@ -18,14 +18,13 @@ mod files;
 mod ignored;
 mod names;
 mod objects;
-mod remove;
 mod repository;
 mod snapshot;
 
 pub use candidate::Candidate;
 pub use error::WorkspaceError;
 pub use export::TreeCache;
+pub use files::remove_tree;
 pub(crate) use objects::BranchSwap;
-pub use remove::remove_tree;
 pub use repository::{Head, Repository, libgit2_version};
 pub use snapshot::Snapshot;
