@@ -9,6 +9,7 @@ mod corpus;
 mod doctor;
 mod git;
 mod interrupt;
+mod legacy;
 mod profiles;
 mod providers;
 mod safety;

@@ -27,12 +27,15 @@ pub(super) fn go_first() -> Result<(), LayerFailure> {
 }
 
 /// Sets the limits that the kernel keeps by itself; time and total memory are kept by the helper.
-pub(super) fn apply(limits: &Limits) -> Result<(), LayerFailure> {
+///
+/// `others` are processes of the same id that are not of this run, where the kernel counts them together.
+pub(super) fn apply(limits: &Limits, others: u64) -> Result<(), LayerFailure> {
     let cpu = limits.cpu.as_secs().max(1);
     // The soft limit ends the process with SIGXCPU, the hard one a second later with SIGKILL if it caught that.
     set(Resource::RLIMIT_CPU, cpu, cpu + 1)?;
     // Counted in this user namespace since Linux 5.14, never for host root; the first process counts too.
-    set(Resource::RLIMIT_NPROC, limits.pids + 1, limits.pids + 1)?;
+    let processes = limits.pids + 1 + others;
+    set(Resource::RLIMIT_NPROC, processes, processes)?;
     // Not RLIMIT_AS: runtimes reserve address space far beyond what they use.
     set(Resource::RLIMIT_DATA, limits.memory.0, limits.memory.0)?;
     set(Resource::RLIMIT_FSIZE, limits.file_size.0, limits.file_size.0)?;
