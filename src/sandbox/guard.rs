@@ -23,6 +23,8 @@ use crate::durable::remove_tree;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
 use rustix::fs::{Dir, Mode as FileMode, OFlags, ResolveFlags};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -69,7 +71,7 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
     let Rung::Bare { scratch } = &view.rung else {
         return Err(Errno::EPROTO).step("find the rung without namespaces");
     };
-    begin()?;
+    let children = begin()?;
     let is_root = nix::unistd::geteuid().is_root();
     let identity = host_ids().ok_or(Errno::EPERM).step("find an id for the command")?;
     let identity = Some(identity).filter(|_| is_root);
@@ -85,6 +87,7 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
     let started = start(view, job, &rules, &filters, &groups.0, tree, identity, streams)?;
     let mut watch = Watch {
         socket,
+        children: &children,
         job,
         groups: &groups.0,
         scratch: &scratch,
@@ -105,8 +108,9 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
     Ok(line)
 }
 
-/// Cuts what this process inherits, and has orphans come to it.
-fn begin() -> Result<(), LayerFailure> {
+/// Cuts what this process inherits, and has orphans come to it. Answers what becomes readable when one has ended: a zombie
+/// counts as a process until it is taken.
+fn begin() -> Result<SignalFd, LayerFailure> {
     nix::unistd::setsid().step("start a session without a terminal")?;
     sys::reset_signals();
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
@@ -117,9 +121,11 @@ fn begin() -> Result<(), LayerFailure> {
     limits::no_core()?;
     sys::become_subreaper().step("adopt what a command leaves behind")?;
     // Without it what a command leaves could not be found. Source: proc_pid_task(5), `CONFIG_PROC_CHILDREN`.
-    File::open("/proc/thread-self/children")
-        .step("find the children of a process in /proc")
-        .map(drop)
+    File::open("/proc/thread-self/children").step("find the children of a process in /proc")?;
+    let mut ended = SigSet::empty();
+    ended.add(nix::sys::signal::Signal::SIGCHLD);
+    ended.thread_block().step("hold back the signals of children")?;
+    SignalFd::with_flags(&ended, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step("hear of children that end")
 }
 
 /// Control groups that are removed when they are not needed any more.
@@ -200,6 +206,7 @@ fn start(
 /// What is watched while a command runs.
 struct Watch<'a> {
     socket: &'a OwnedFd,
+    children: &'a SignalFd,
     job: &'a Job,
     groups: &'a Groups,
     scratch: &'a Scratch,
@@ -215,13 +222,14 @@ impl Watch<'_> {
             let timeout = running.next_look().min(measure);
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-                PollFd::new(running.process.pidfd.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
             ];
             if !matches!(poll(&mut fds, poll_timeout(Some(timeout))), Ok(_) | Err(Errno::EINTR)) {
                 return (None, None);
             }
             let heard = fds[0].any().unwrap_or(false);
-            // Orphans too: a zombie counts as a process.
+            // Only that there is something matters: several ends may be one signal.
+            let _ = self.children.read_signal();
             while let Ok(Some((pid, ending))) = sys::wait_ended() {
                 if pid == running.process.pid {
                     return (Some(ending), None);

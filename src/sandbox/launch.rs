@@ -104,8 +104,8 @@ impl Sandbox {
 
     /// Runs `command` on `tree` under `policy` and waits until its last process is gone.
     ///
-    /// What the command writes, to the tree as well, is kept in memory and dropped with it. Dropping the future kills
-    /// the command.
+    /// What the command writes, to the tree as well, is kept in memory and dropped with it; where the policy does without
+    /// namespaces, in a private directory that is removed before this returns. Dropping the future kills the command.
     ///
     /// # Errors
     /// `Host` when a layer that the policy requires is missing or a grant cannot be shown. A command that fails is no

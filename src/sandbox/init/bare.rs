@@ -70,6 +70,8 @@ fn enter(start: Start<'_>, report: &mut File) -> Result<ReportLine, LayerFailure
     } = start;
     // As the caller, to whom these files belong.
     let sources = Sources::open()?;
+    // The guard holds one back.
+    sys::reset_signals();
     limits::go_first()?;
     let null = File::open("/dev/null").step("open /dev/null")?;
     sys::dup_onto(null.as_fd(), 0).step("attach standard input")?;
