@@ -210,6 +210,9 @@ pub(super) fn policy(
         waive: waive.iter().copied().collect(),
         ..policy
     };
+    if !policy.require.userns {
+        output::note(words::WITHOUT_NAMESPACES);
+    }
     if !waive.is_empty() {
         for layer in policy.needless_waivers() {
             output::note(&format!(

@@ -56,6 +56,11 @@ pub(super) fn line(text: &str) -> String {
     escape_control(text).replace('\n', " ")
 }
 
+/// What a profile without namespaces cannot promise, as lines.
+pub(super) const WITHOUT_NAMESPACES: &str = "note: this profile runs commands without namespaces: they can see the names, sizes and times of files outside of the \
+    grants, the host's name and which processes there are; memory in total and disk use are only looked at several times a \
+    second. See `The rung without namespaces` in docs/security.md";
+
 /// What the operator does without, as a line.
 pub(super) fn waived(layers: &BTreeSet<Layer>) -> String {
     let names: Vec<_> = layers.iter().map(|layer| layer.as_str()).collect();

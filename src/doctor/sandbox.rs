@@ -103,12 +103,17 @@ impl Judge<'_> {
             .collect()
     }
 
-    /// What a missing layer that no profile can do without means.
+    /// What a missing layer means that belongs to namespaces, for the profiles that have these.
     fn refused(&self, how: &str) -> Vec<Effect> {
-        self.profiles.effects(|policy| {
-            let floor = policy.floor();
-            (floor.userns || floor.seccomp).then(|| (Consequence::Refused, how.to_owned()))
-        })
+        self.profiles
+            .effects(|policy| policy.floor().userns.then(|| (Consequence::Refused, how.to_owned())))
+    }
+
+    /// What a missing filter of system calls means.
+    fn unfiltered(&self) -> Vec<Effect> {
+        let how = "a filter of system calls is needed";
+        self.profiles
+            .effects(|policy| policy.floor().seccomp.then(|| (Consequence::Refused, how.to_owned())))
     }
 
     /// The calls that something in front of the kernel, or a kernel that lacks them, refuses.
@@ -536,7 +541,7 @@ impl Judge<'_> {
                 format!("filters lack the actions {}", missing.join(", ")),
             )
             .evidence(evidence)
-            .affects(self.refused("a filter of system calls is needed"));
+            .affects(self.unfiltered());
             return if self.filter_refuses("seccomp") {
                 check.remedy(Who::Administrator, CONTAINER_FILTER)
             } else {
@@ -556,7 +561,7 @@ impl Judge<'_> {
             Answer::Refused(_) | Answer::Killed(_) => {
                 let check = Check::new(id, Status::Fail, "a filter of system calls cannot be installed")
                     .evidence(evidence)
-                    .affects(self.refused("a filter of system calls is needed"));
+                    .affects(self.unfiltered());
                 check.remedy(Who::Administrator, CONTAINER_FILTER)
             }
         }

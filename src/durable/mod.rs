@@ -11,10 +11,12 @@
 mod aside;
 mod error;
 mod lock;
+mod remove;
 
 pub use aside::Aside;
 pub use error::DurableError;
 pub use lock::Lock;
+pub use remove::remove_tree;
 
 use std::fs::{DirBuilder, File};
 use std::io;

@@ -487,7 +487,7 @@ impl Run<'_> {
             verdict: VerdictName::PassUnproven.to_string(),
             evidence: passed.evidence(),
             profile: self.setup.policy.profile.clone(),
-            waived: self.setup.policy.waive.iter().map(ToString::to_string).collect(),
+            waived: self.setup.policy.went_without(),
         };
         let title = &self.setup.order.title;
         let promoted =

@@ -227,6 +227,27 @@ impl Groups {
             .map_err(failure("move the slot into its control groups"))
     }
 
+    /// Moves a process of a run without namespaces into the groups. This process stays where it is.
+    pub(super) fn admit(&self, pid: i32) -> Result<(), LayerFailure> {
+        let text = pid.to_string();
+        self.directories
+            .iter()
+            .try_for_each(|directory| fs::write(directory.join("cgroup.procs"), &text))
+            .map_err(failure("move the command into its control groups"))
+    }
+
+    /// Kills every process in the groups, where the kernel can. Source: `Documentation/admin-guide/cgroup-v2.rst`,
+    /// `cgroup.kill`.
+    pub(super) fn kill(&self) {
+        for directory in &self.directories {
+            // What has no such file is killed one by one.
+            let _ = OpenOptions::new()
+                .write(true)
+                .open(directory.join("cgroup.kill"))
+                .and_then(|file| file.write_at(b"1", 0));
+        }
+    }
+
     /// What was counted since [`Groups::prepare`].
     pub(super) fn counts(&self) -> GroupCounts {
         let since = |now: Option<u64>, before: Option<u64>| now.map(|now| now.saturating_sub(before.unwrap_or(0)));

@@ -4,8 +4,9 @@ use super::error::SandboxError;
 use super::grant;
 use super::identity::host_ids;
 use super::init::receipt;
-use super::policy::{Command, Policy, ReadGrant, Tree};
-use super::setup::{ALIASES, HOME, Job, Pinned, Setup, TREE, View};
+use super::policy::{Command, Network, Policy, ReadGrant, Tree};
+use super::receipt::LANDLOCK_WITHOUT_NAMESPACES;
+use super::setup::{ALIASES, Job, Pinned, Places, Rung, Setup, View};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -37,20 +38,6 @@ impl Host {
 
 /// Makes the setup of one command.
 pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Host) -> Result<Setup, SandboxError> {
-    let landlock_abi = host.landlock_abi;
-    if !policy.require.userns {
-        return Err(SandboxError::NotBuilt {
-            profile: policy.profile.clone(),
-        });
-    }
-    let floor = policy.floor();
-    if landlock_abi < floor.landlock_abi {
-        return Err(SandboxError::BelowFloor {
-            profile: policy.profile.clone(),
-            wanted: format!("Landlock ABI {}", floor.landlock_abi),
-            found: format!("ABI {landlock_abi}"),
-        });
-    }
     let words = command
         .argv
         .iter()
@@ -70,9 +57,18 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
         });
     }
     let view = view_of(policy, host)?;
+    let places = view.rung.places();
     let layers = tree.layers.iter().map(|layer| pin(layer)).collect::<Result<_, _>>()?;
     let mut limits = policy.limits.clone();
     limits.wall = command.timeout.map_or(limits.wall, |timeout| timeout.min(limits.wall));
+    let path: Vec<PathBuf> = policy
+        .path
+        .iter()
+        .map(|directory| match directory == Path::new(ALIASES) {
+            true => places.aliases.clone(),
+            false => directory.clone(),
+        })
+        .collect();
     let job = Job {
         layers,
         protect: policy.protect.clone(),
@@ -80,18 +76,35 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
         network: policy.network,
         limits,
         argv: command.argv.clone(),
-        env: environment(policy, command),
-        path: policy.path.clone(),
+        env: environment(policy, command, &places, &path),
+        path,
         cwd: command
             .cwd
             .as_ref()
-            .map_or_else(|| PathBuf::from(TREE), |cwd| Path::new(TREE).join(cwd.as_str())),
+            .map_or_else(|| places.tree.clone(), |cwd| places.tree.join(cwd.as_str())),
     };
     Ok(Setup { view, job })
 }
 
 /// What a policy shows, without a tree.
 pub(super) fn view_of(policy: &Policy, host: &Host) -> Result<View, SandboxError> {
+    let landlock_abi = host.landlock_abi;
+    let mut floor = policy.floor();
+    let rung = if policy.require.userns {
+        Rung::Namespaces
+    } else {
+        // Waived or not: there is nothing else between the command and the host's files.
+        floor.landlock_abi = floor.landlock_abi.max(LANDLOCK_WITHOUT_NAMESPACES);
+        bare(policy)?
+    };
+    let places = rung.places();
+    if landlock_abi < floor.landlock_abi {
+        return Err(SandboxError::BelowFloor {
+            profile: policy.profile.clone(),
+            wanted: format!("Landlock ABI {}", floor.landlock_abi),
+            found: format!("ABI {landlock_abi}"),
+        });
+    }
     if !host.has_id {
         return Err(SandboxError::OnlyRoot);
     }
@@ -105,15 +118,49 @@ pub(super) fn view_of(policy: &Policy, host: &Host) -> Result<View, SandboxError
         policy
             .aliases
             .iter()
-            .map(|(name, target)| (Path::new(ALIASES).join(name), target.clone())),
+            .map(|(name, target)| (places.aliases.join(name), target.clone())),
     );
     Ok(View {
+        rung,
         binds,
         links,
         memfd: policy.memfd,
-        landlock_abi: host.landlock_abi,
+        landlock_abi,
         snapshots: policy.snapshots.clone(),
         host_namespaces: host.namespaces.clone(),
+    })
+}
+
+/// The rung without namespaces, for a policy that asks for nothing that needs them.
+fn bare(policy: &Policy) -> Result<Rung, SandboxError> {
+    let needs = |what| SandboxError::NeedsNamespaces {
+        profile: policy.profile.clone(),
+        what,
+    };
+    if policy.network != Network::None {
+        return Err(needs("a loopback of its own"));
+    }
+    if !policy.snapshots.is_empty() {
+        return Err(needs("a private layer on a host directory"));
+    }
+    // A name that nobody can make beforehand to be in the way; one that is taken is refused.
+    let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|source| SandboxError::Channel { source })?;
+    let name = format!("factory-bare-{}", uuid.trim_end());
+    // Programs are started from it, and every user may make a directory in it.
+    let usable = |place: &PathBuf| {
+        nix::sys::statvfs::statvfs(place).is_ok_and(|fs| {
+            !fs.flags()
+                .intersects(nix::sys::statvfs::FsFlags::ST_NOEXEC | nix::sys::statvfs::FsFlags::ST_RDONLY)
+        })
+    };
+    let place = ["/tmp", "/var/tmp"]
+        .into_iter()
+        .filter_map(|place| fs::canonicalize(place).ok())
+        .find(usable);
+    let place =
+        place.ok_or_else(|| needs("a place to start programs from: /tmp and /var/tmp are `noexec` or read-only"))?;
+    Ok(Rung::Bare {
+        scratch: place.join(name),
     })
 }
 
@@ -169,16 +216,12 @@ fn refuse(path: &Path, reason: String) -> SandboxError {
 }
 
 /// The whole environment: what a program expects of any session, the policy's, the command's.
-fn environment(policy: &Policy, command: &Command) -> Vec<String> {
-    let path: Vec<String> = policy
-        .path
-        .iter()
-        .map(|directory| directory.display().to_string())
-        .collect();
+fn environment(policy: &Policy, command: &Command, places: &Places, path: &[PathBuf]) -> Vec<String> {
+    let path: Vec<String> = path.iter().map(|directory| directory.display().to_string()).collect();
     let base = [
         ("PATH", path.join(":")),
-        ("HOME", HOME.to_owned()),
-        ("TMPDIR", "/tmp".to_owned()),
+        ("HOME", places.home.display().to_string()),
+        ("TMPDIR", places.tmp.display().to_string()),
         ("USER", "factory".to_owned()),
         ("LOGNAME", "factory".to_owned()),
         ("SHELL", "/bin/sh".to_owned()),

@@ -43,11 +43,13 @@ pub enum SandboxError {
         /// What there is.
         found: String,
     },
-    /// The profile asks to be run without user namespaces, which this version cannot do.
-    #[error("profile `{profile}` runs without user namespaces, and this version of the program cannot do that yet")]
-    NotBuilt {
+    /// The profile is for hosts without user namespaces, and asks for something that takes them.
+    #[error("profile `{profile}` does without user namespaces, and cannot have {what}")]
+    NeedsNamespaces {
         /// The profile.
         profile: String,
+        /// What it cannot have.
+        what: &'static str,
     },
     /// The caller is root and there is no other id for a sandbox.
     #[error("there is no user id for the sandbox but the host's root")]
@@ -137,7 +139,7 @@ impl Problem for SandboxError {
             | SandboxError::Channel { .. }
             | SandboxError::Layer { .. }
             | SandboxError::BelowFloor { .. }
-            | SandboxError::NotBuilt { .. }
+            | SandboxError::NeedsNamespaces { .. }
             | SandboxError::OnlyRoot
             | SandboxError::Grant { .. }
             | SandboxError::Payload { .. }
@@ -159,9 +161,9 @@ impl Problem for SandboxError {
                  --waive; `factory doctor` says what this host has, and `factory profile show {profile}` which line \
                  demands it"
             )),
-            SandboxError::NotBuilt { .. } => {
-                Some("use `verify` or `strict` on a host where user namespaces can be made".to_owned())
-            }
+            SandboxError::NeedsNamespaces { .. } => Some(
+                "take it out of the profile, or use one with namespaces on a host where they can be made".to_owned(),
+            ),
             SandboxError::ToolchainMissing { bundle, .. } => Some(format!(
                 "install it, put it on PATH, or use a profile without `{bundle}`"
             )),

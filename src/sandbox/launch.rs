@@ -11,15 +11,15 @@ use super::receipt::Receipt;
 use super::report::{
     Captured, Enforced, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
-use super::setup::{Ended, LayerFailure, Peak, ReportLine, Setup, View};
-use super::{limits, probe, slot};
+use super::setup::{Ended, LayerFailure, Peak, ReportLine, Rung, Setup, View};
+use super::{guard, limits, probe, slot};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use serde::Serialize;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -53,6 +53,8 @@ const REPORT_CAP: u64 = 1 << 20;
 /// of each other.
 #[derive(Debug)]
 pub struct Sandbox {
+    /// What is started again for each run without namespaces.
+    program: PathBuf,
     /// Closed on drop, before the helper is waited for: that is what ends it.
     socket: Option<OwnedFd>,
     helper: Mutex<Child>,
@@ -89,6 +91,7 @@ impl Sandbox {
             .stderr(Stdio::null());
         let helper = probe::spawn(&mut command).map_err(failed)?;
         Ok(Sandbox {
+            program: program.to_owned(),
             socket: Some(ours),
             helper: Mutex::new(helper),
             idle: Mutex::new(Vec::new()),
@@ -111,6 +114,10 @@ impl Sandbox {
     /// As [`Sandbox::run`], for what can be known without a command.
     pub fn prepare(&self, policy: &Policy) -> Result<(), SandboxError> {
         let view = view_of(policy, &self.host)?;
+        if matches!(view.rung, Rung::Bare { .. }) {
+            // Without namespaces there is nothing to inherit.
+            return Ok(());
+        }
         let mut slot = self.open(&view)?;
         // It is as good as rested: nothing has run in it.
         slot.resting_since -= REST;
@@ -120,8 +127,8 @@ impl Sandbox {
 
     /// Runs `command` on `tree` under `policy` and waits until its last process is gone.
     ///
-    /// What the command writes, to the tree as well, is kept in memory and dropped with it. Dropping the future kills
-    /// the command.
+    /// What the command writes, to the tree as well, is kept in memory and dropped with it; where the policy does without
+    /// namespaces, in a private directory that is removed before this returns. Dropping the future kills the command.
     ///
     /// # Errors
     /// `Host` when a layer that the policy requires is missing or a grant cannot be shown. A command that fails is no
@@ -140,6 +147,9 @@ impl Sandbox {
             let keepers = self.keepers.get_or_init(limit_keepers);
             limits::check_floor(&policy.profile, &floor, keepers)?;
         }
+        if let Rung::Bare { .. } = setup.view.rung {
+            return self.run_guarded(policy, setup, sink, started).await;
+        }
         let (slot, channels) = self.send(&setup)?;
         let mut occupied = Occupied {
             sandbox: self,
@@ -154,6 +164,32 @@ impl Sandbox {
         if !collected.is_told() {
             collected.lines.extend(occupied.last_words().await);
         }
+        collected.into_report(policy, &setup, started.elapsed())
+    }
+
+    /// Runs a setup without namespaces, under a guard of its own.
+    async fn run_guarded(
+        &self,
+        policy: &Policy,
+        setup: Setup,
+        sink: Option<Sink<'_>>,
+        started: Instant,
+    ) -> Result<Report, SandboxError> {
+        let (stdout, stdout_far) = pipe()?;
+        let (stderr, stderr_far) = pipe()?;
+        let (report, report_far) = pipe()?;
+        refuse_sockets(&setup.view)?;
+        let guard = Guard::start(&self.program)?;
+        let far = [stdout_far.as_raw_fd(), stderr_far.as_raw_fd(), report_far.as_raw_fd()];
+        let Setup { view, job } = setup.clone();
+        guard.send(&guard::Guarded { view, job }, &far)?;
+        drop((stdout_far, stderr_far, report_far));
+        let limits = &setup.job.limits;
+        let kill = || drop(guard.send(&slot::Request::Kill, &[]));
+        let collecting = collect(Channels { stdout, stderr, report }, limits, sink, kill);
+        let collected = tokio::time::timeout(limits.wall + GRACE, collecting).await;
+        let collected = collected.map_err(|_| SandboxError::HelperGone)?.map_err(channel)?;
+        drop(guard);
         collected.into_report(policy, &setup, started.elapsed())
     }
 
@@ -250,6 +286,55 @@ fn ends_soon(helper: &Child) -> bool {
         match poll(&mut ended, PollTimeout::from(PATIENCE)) {
             Err(Errno::EINTR) => {}
             answer => return answer.is_ok_and(|count| count > 0),
+        }
+    }
+}
+
+/// The guard of one run without namespaces. Dropping it ends the run and waits until nothing of it is left.
+#[derive(Debug)]
+struct Guard {
+    /// Closed on drop, before the guard is waited for: that is what ends it.
+    socket: Option<OwnedFd>,
+    process: Child,
+}
+
+impl Guard {
+    fn start(program: &Path) -> Result<Self, SandboxError> {
+        let (ours, theirs) = pair().map_err(channel)?;
+        let mut command = std::process::Command::new(program);
+        command
+            .arg(guard::SUBCOMMAND)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = probe::spawn(&mut command).map_err(|source| SandboxError::Helper {
+            program: program.to_owned(),
+            source,
+        })?;
+        Ok(Guard {
+            socket: Some(ours),
+            process,
+        })
+    }
+
+    fn send(&self, message: &impl Serialize, descriptors: &[RawFd]) -> Result<(), SandboxError> {
+        let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;
+        send_message(socket, message, descriptors)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.socket.take());
+        // Not killed: then what it guards would be left. It has nothing to do but to end that.
+        let patience = Instant::now() + GRACE;
+        while let Ok(None) = self.process.try_wait() {
+            if Instant::now() > patience {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::error::SandboxError;
 use super::launch::Told;
 use super::policy::Require;
 use super::report::{Enforcer, Keepers, LimitKind, LimitReport, Metering};
-use super::setup::{Ended, Setup};
+use super::setup::{Ended, Rung, Setup};
 
 /// Every limit of a run: what was asked for, who kept it, how close it came.
 pub(super) fn report(
@@ -47,6 +47,10 @@ impl Judge<'_> {
         let tmp = &self.setup.job.tmp;
         let metering = self.metering;
         let milliseconds = |time: std::time::Duration| time.as_millis() as u64;
+        let disk = match self.setup.view.rung {
+            Rung::Namespaces => Enforcer::Tmpfs,
+            Rung::Bare { .. } => Enforcer::Sampler,
+        };
         let keeper = |pick: fn(&Keepers) -> Enforcer, otherwise| self.keepers.as_ref().map_or(otherwise, pick);
         let (requested, enforced_by, peak) = match limit {
             LimitKind::Wall => (milliseconds(limits.wall), Enforcer::Timer, Some(metering.wall_ms)),
@@ -67,8 +71,8 @@ impl Judge<'_> {
             ),
             LimitKind::FileSize => (limits.file_size.0, Enforcer::Rlimit, None),
             LimitKind::Files => (limits.files, Enforcer::Rlimit, None),
-            LimitKind::Disk => (tmp.size.0, Enforcer::Tmpfs, self.ended.map(|ended| ended.written_bytes)),
-            LimitKind::Inodes => (tmp.inodes, Enforcer::Tmpfs, self.ended.map(|ended| ended.written_files)),
+            LimitKind::Disk => (tmp.size.0, disk, self.ended.map(|ended| ended.written_bytes)),
+            LimitKind::Inodes => (tmp.inodes, disk, self.ended.map(|ended| ended.written_files)),
             LimitKind::Output => (limits.output.0, Enforcer::Collector, Some(metering.output_bytes)),
             LimitKind::Silence => (milliseconds(limits.silence?), Enforcer::Collector, None),
         };

@@ -93,9 +93,15 @@ fn field(stat: &str, number: usize) -> Option<u64> {
     behind.split_ascii_whitespace().nth(number - 3)?.parse().ok()
 }
 
+/// The parent of a process. Source: proc_pid_stat(5).
+pub(super) fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    field(&stat, 4).and_then(|parent| i32::try_from(parent).ok())
+}
+
 /// The process and everything below it. Orphans hang below the first process of their namespace.
 /// Source: proc_pid_task(5), `children`.
-fn descendants(root: i32) -> Vec<i32> {
+pub(super) fn descendants(root: i32) -> Vec<i32> {
     let mut found = vec![root];
     let mut next = 0;
     while next < found.len() && found.len() < MOST {

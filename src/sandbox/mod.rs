@@ -48,6 +48,7 @@ mod compile;
 mod error;
 mod expect;
 mod grant;
+mod guard;
 mod helper;
 mod identity;
 mod init;
@@ -96,6 +97,7 @@ pub fn helper_door() {
     let mut words = std::env::args_os().skip(1);
     match words.next() {
         Some(word) if word == helper::SUBCOMMAND => helper::serve(),
+        Some(word) if word == guard::SUBCOMMAND => guard::serve(),
         Some(word) if word == probe::SUBCOMMAND => probe::serve(&words.collect::<Vec<_>>()),
         Some(word) if word == expect::SUBCOMMAND => expect::perform(words.next()),
         _ => {}

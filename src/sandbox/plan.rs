@@ -5,13 +5,14 @@
 
 use super::compile::{Host, compile, find_program, refuse_sockets};
 use super::error::SandboxError;
+use super::init::landlock::{self as rules, Class};
 use super::init::mounts::DEVICES;
-use super::init::{landlock as rules, seccomp};
+use super::init::seccomp;
 use super::launch::limit_keepers;
 use super::policy::{Command, Network, Policy, Tree};
 use super::probe;
 use super::report::{Enforcer, LimitKind};
-use super::setup::{ALIASES, HOME, Job, Setup, TREE, View};
+use super::setup::{HOME, Job, Rung, Setup, TREE, View};
 use crate::types::format_duration;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub struct Plan {
     pub program: Option<PathBuf>,
     /// Where it would start.
     pub cwd: PathBuf,
-    /// Everything mounted in the view.
+    /// Everything mounted in the view; nothing without namespaces, where the command sees the host's.
     pub mounts: Vec<Mount>,
     /// Symbolic links of the view: where, and the text.
     pub links: Vec<(PathBuf, PathBuf)>,
@@ -102,12 +103,15 @@ pub fn plan(policy: &Policy, tree: &Tree, command: &Command) -> Result<Plan, San
         program: command.argv.first().and_then(|program| find_program(policy, program)),
         argv: job.argv.clone(),
         cwd: job.cwd.clone(),
-        mounts: mounts(view, job),
+        mounts: match view.rung {
+            Rung::Namespaces => mounts(view, job),
+            Rung::Bare { .. } => Vec::new(),
+        },
         links: view.links.clone(),
         landlock: landlock(view, job),
-        seccomp: seccomp::summary(view.memfd),
+        seccomp: seccomp::summary(view.memfd, &view.rung),
         network: job.network,
-        limits: limits(job),
+        limits: limits(view, job),
         environment: names.map(|(name, _)| name.to_owned()).collect(),
     })
 }
@@ -153,19 +157,14 @@ fn mounts(view: &View, job: &Job) -> Vec<Mount> {
 }
 
 fn landlock(view: &View, job: &Job) -> Option<LandlockPlan> {
-    let rule = |path: &Path, rights| Rule {
-        path: path.to_owned(),
-        rights,
-    };
-    let binds = view.binds.iter().map(|bind| rule(&bind.path, "read, execute"));
-    let own = ["/etc", "/proc", "/dev", ALIASES].map(|path| rule(Path::new(path), "read, execute"));
-    let snapshots = view.snapshots.iter().map(PathBuf::as_path);
-    let writable = [TREE, HOME, "/tmp", "/dev/shm"]
-        .map(Path::new)
-        .into_iter()
-        .chain(snapshots);
-    let writable = writable.map(|path| rule(path, "all but device nodes"));
-    let devices = DEVICES.map(|path| rule(Path::new(path), "read, write"));
+    let rules = rules::paths(view).into_iter().map(|(path, class, _)| Rule {
+        path,
+        rights: match class {
+            Class::Read => "read, execute",
+            Class::Device => "read, write",
+            Class::Write => "all but device nodes",
+        },
+    });
     // Source: landlock(7), "Landlock ABI versions": ports since 4, scopes since 6.
     let tcp = match (job.network, view.landlock_abi) {
         (Network::Loopback, _) => "not ruled: the loopback is the sandbox's own",
@@ -178,14 +177,18 @@ fn landlock(view: &View, job: &Job) -> Option<LandlockPlan> {
     };
     (view.landlock_abi > 0).then(|| LandlockPlan {
         abi: view.landlock_abi.min(rules::HIGHEST),
-        rules: binds.chain(own).chain(writable).chain(devices).collect(),
+        rules: rules.collect(),
         tcp,
         scope,
     })
 }
 
-fn limits(job: &Job) -> Vec<PlannedLimit> {
+fn limits(view: &View, job: &Job) -> Vec<PlannedLimit> {
     let (limits, tmp, keepers) = (&job.limits, &job.tmp, limit_keepers());
+    let disk = match view.rung {
+        Rung::Namespaces => Enforcer::Tmpfs,
+        Rung::Bare { .. } => Enforcer::Sampler,
+    };
     let limit = |limit| {
         let (requested, enforced_by) = match limit {
             LimitKind::Wall => (format_duration(limits.wall), Enforcer::Timer),
@@ -194,8 +197,8 @@ fn limits(job: &Job) -> Vec<PlannedLimit> {
             LimitKind::Pids => (limits.pids.to_string(), keepers.pids),
             LimitKind::FileSize => (limits.file_size.to_string(), Enforcer::Rlimit),
             LimitKind::Files => (limits.files.to_string(), Enforcer::Rlimit),
-            LimitKind::Disk => (tmp.size.to_string(), Enforcer::Tmpfs),
-            LimitKind::Inodes => (tmp.inodes.to_string(), Enforcer::Tmpfs),
+            LimitKind::Disk => (tmp.size.to_string(), disk),
+            LimitKind::Inodes => (tmp.inodes.to_string(), disk),
             LimitKind::Output => (limits.output.to_string(), Enforcer::Collector),
             LimitKind::Silence => (format_duration(limits.silence?), Enforcer::Collector),
         };

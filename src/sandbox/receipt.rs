@@ -62,6 +62,19 @@ const REFUSED: [&str; 10] = [
     "x32 call",
 ];
 
+/// Acts that a receipt has to show refused besides, where the command has no namespaces of its own.
+const REFUSED_BARE: [&str; 5] = [
+    "connect to loopback",
+    "list / (Landlock)",
+    "read /proc (Landlock)",
+    "signal the parent",
+    "trace the parent",
+];
+
+/// The lowest Landlock ABI that can stand in for namespaces: it scopes signals and abstract sockets.
+/// Source: landlock(7), "Landlock ABI versions".
+pub(super) const LANDLOCK_WITHOUT_NAMESPACES: u32 = 6;
+
 impl Receipt {
     /// Seals what was enforced together with what the policy promised.
     pub fn new(policy: &Policy, enforced: Enforced) -> Self {
@@ -123,15 +136,28 @@ impl Receipt {
             enforced.capabilities == 0,
             format!("capabilities are left: {:#x}", enforced.capabilities),
         );
+        let bare = !promised.require.userns;
+        let landlock = promised
+            .require
+            .landlock_abi
+            .max(if bare { LANDLOCK_WITHOUT_NAMESPACES } else { 0 });
         check(
-            enforced.landlock_abi >= promised.require.landlock_abi,
+            enforced.landlock_abi >= landlock,
             format!(
-                "Landlock ABI {} was promised, {} is in force",
-                promised.require.landlock_abi, enforced.landlock_abi
+                "Landlock ABI {landlock} was promised, {} is in force",
+                enforced.landlock_abi
             ),
         );
         for (name, most) in [
-            ("nproc", enforced.keepers.nproc(promised.pids)),
+            // Counted together with the user's other processes where ids are the host's: then only that there is one.
+            (
+                "nproc",
+                if bare {
+                    u64::MAX - 1
+                } else {
+                    enforced.keepers.nproc(promised.pids)
+                },
+            ),
             ("data", promised.data_bytes),
             ("fsize", promised.file_bytes),
             ("nofile", promised.files),
@@ -143,7 +169,8 @@ impl Receipt {
             );
         }
         let network = (promised.network == Network::None).then_some("connect to loopback");
-        for act in REFUSED.into_iter().chain(network) {
+        let bare = REFUSED_BARE.into_iter().filter(|_| bare);
+        for act in REFUSED.into_iter().chain(network).chain(bare) {
             check(
                 enforced.refused.contains_key(act),
                 format!("nothing shows that this is refused: {act}"),

@@ -222,7 +222,8 @@ pub struct Metering {
 /// What the kernel confirmed from inside the finished sandbox, before the command was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enforced {
-    /// Namespaces by name, each with the identity that the kernel gives it. All differ from the caller's.
+    /// Namespaces by name, each with the identity that the kernel gives it. All differ from the caller's; there is none
+    /// where the profile does without.
     pub namespaces: BTreeMap<String, String>,
     /// How ids are mapped, as the process itself sees it: one line of three numbers each.
     pub uid_map: String,
@@ -234,11 +235,12 @@ pub struct Enforced {
     pub seccomp_mode: u32,
     /// Filters installed.
     pub seccomp_filters: u32,
-    /// The union of all five capability sets, which is to be zero.
+    /// The union of all five capability sets, which is to be zero. Without namespaces the bounding set is left out, which an
+    /// ordinary caller cannot empty and `no_new_privs` makes void.
     pub capabilities: u64,
     /// The Landlock ABI whose rights are all enforced; zero when Landlock is not in force.
     pub landlock_abi: u32,
-    /// Mounts in the view.
+    /// Mounts in the view; without namespaces, the host's.
     pub mounts: u32,
     /// How the tree was provided: `overlay`, `copy`, or `empty` without layers.
     pub tree: String,

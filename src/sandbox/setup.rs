@@ -19,6 +19,48 @@ pub(super) const HOME: &str = "/home/factory";
 /// The directory inside whose links are the policy's aliases.
 pub(super) const ALIASES: &str = "/opt/factory/bin";
 
+/// Of what a sandbox is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Rung {
+    /// Namespaces of its own, in which a view is built.
+    Namespaces,
+    /// No namespaces: the host's own root, held by Landlock and the filter. All that a run can write to is below a
+    /// directory of its own, which is made for it and removed with it.
+    Bare {
+        /// That directory.
+        scratch: PathBuf,
+    },
+}
+
+/// Where a run finds what is its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Places {
+    pub(super) tree: PathBuf,
+    pub(super) home: PathBuf,
+    pub(super) tmp: PathBuf,
+    pub(super) aliases: PathBuf,
+}
+
+impl Rung {
+    pub(super) fn places(&self) -> Places {
+        match self {
+            Rung::Namespaces => Places {
+                tree: TREE.into(),
+                home: HOME.into(),
+                tmp: "/tmp".into(),
+                aliases: ALIASES.into(),
+            },
+            Rung::Bare { scratch } => Places {
+                tree: scratch.join("src"),
+                home: scratch.join("home"),
+                tmp: scratch.join("tmp"),
+                aliases: scratch.join("bin"),
+            },
+        }
+    }
+}
+
 /// A host path and what it was when the policy was compiled: it is opened again in another mount namespace, and refused
 /// if it has become something else in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +74,7 @@ pub(super) struct Pinned {
 /// A root that runs can share one after another: everything in it is read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct View {
+    pub(super) rung: Rung,
     /// Read-only binds, shown at the same path.
     pub(super) binds: Vec<Pinned>,
     /// Symbolic links of the view: where, and the text.

@@ -98,6 +98,16 @@ impl Policy {
         floor
     }
 
+    /// Everything that a commit has to name as missing where it was verified: what the operator waived, and `userns` for a
+    /// profile that does without namespaces by itself.
+    pub fn went_without(&self) -> Vec<String> {
+        let userns = (!self.require.userns).then(|| "userns".to_owned());
+        userns
+            .into_iter()
+            .chain(self.waive.iter().map(ToString::to_string))
+            .collect()
+    }
+
     /// Of the layers that are waived, those that this host has, or that the profile does not require: nothing would have
     /// been refused for them.
     pub fn needless_waivers(&self) -> Vec<Layer> {

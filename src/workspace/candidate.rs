@@ -2,8 +2,7 @@
 
 use super::changes::{self, Planned};
 use super::error::WorkspaceError;
-use super::files::{self, Owner, io_error, open_top};
-use super::remove::remove_tree;
+use super::files::{self, Owner, io_error, open_top, remove_tree};
 use super::snapshot::Snapshot;
 use super::synthetic::{self, Base};
 use crate::change::ChangeSet;

@@ -2,9 +2,8 @@
 
 use super::entries::{BLOB_MAX, Kind, hostile, kind, with_blob};
 use super::error::WorkspaceError;
-use super::files::{self, Owner, io_error};
+use super::files::{self, Owner, io_error, remove_tree};
 use super::names;
-use super::remove::remove_tree;
 use super::repository::{Repository, object_id, read};
 use super::snapshot::Snapshot;
 use crate::types::{Bytes, ObjectId};

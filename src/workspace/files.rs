@@ -30,10 +30,12 @@ pub(super) fn open_dir(parent: impl AsFd, path: impl rustix::path::Arg) -> Resul
     rustix::fs::openat2(parent, path, flags, Mode::empty(), CONFINED)
 }
 
-/// Like [`open_dir`], only to name the directory: it needs no permission on the directory itself.
-pub(super) fn open_dir_path(parent: impl AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat2(parent, path, flags, Mode::empty(), CONFINED)
+/// Removes the directory and everything in it, whatever a command left there; one that is not there is no error.
+///
+/// # Errors
+/// `Host` when something cannot be removed; what could be is gone by then.
+pub fn remove_tree(dir: &Path) -> Result<(), WorkspaceError> {
+    crate::durable::remove_tree(dir).map_err(|source| io_error("remove", dir, source))
 }
 
 /// Opens a regular file in a directory, to change its mode and owner.

@@ -11,6 +11,7 @@ mod embedding;
 mod endurance;
 mod git;
 mod interrupt;
+mod legacy;
 mod limits;
 mod mischief;
 mod profiles;

@@ -162,6 +162,19 @@ fn a_waiver_is_in_the_events_the_journal_the_record_and_the_commit() {
 }
 
 #[test]
+fn a_commit_that_was_verified_without_namespaces_says_so() {
+    let project = Project::new();
+    let passed = project.run(&["--profile", "legacy-kernel"]);
+    assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stderr));
+    assert!(text(&passed.stderr).contains("without namespaces"));
+    let message = git(
+        &project.path("repository"),
+        &["log", "-1", "--format=%(trailers:key=Factory-Waived)", "factory/WO-01"],
+    );
+    assert_eq!(message.trim(), "Factory-Waived: userns");
+}
+
+#[test]
 fn a_limit_that_no_group_keeps_is_refused_and_runs_with_the_waiver() {
     let ground = Ground::new();
     let mut policy = policy();

@@ -13,8 +13,18 @@ const SECUREBITS: libc::c_ulong = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1
 /// Drops the bounding, ambient, inheritable, permitted and effective sets, in that order: lowering the bounding set and
 /// setting the secure bits need `CAP_SETPCAP` in the effective one.
 pub(super) fn drop_all() -> Result<(), LayerFailure> {
+    lock()?;
+    empty()
+}
+
+/// Makes sure that what is dropped cannot be had again.
+pub(super) fn lock() -> Result<(), LayerFailure> {
     clear(CapSet::Bounding)?;
-    sys::set_securebits(SECUREBITS).step("lock the secure bits")?;
+    sys::set_securebits(SECUREBITS).step("lock the secure bits")
+}
+
+/// Drops all but the bounding set.
+pub(super) fn empty() -> Result<(), LayerFailure> {
     [
         CapSet::Ambient,
         CapSet::Inheritable,

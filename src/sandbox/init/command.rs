@@ -20,38 +20,61 @@ use std::process::Command;
 
 /// Runs the command of the job to its end and answers the last report line of `init`.
 pub(super) fn run(job: &Job, groups: &Groups, protected: &Protected<'_>) -> Result<ReportLine, LayerFailure> {
+    let mut command = match ready(job)? {
+        Ok(command) => command,
+        Err(line) => return Ok(line),
+    };
+    // This is posix_spawn(3): no copy of our memory is made, and a refused execve(2) is our error, not an exit code.
+    match command.spawn() {
+        Ok(child) => reap(child.id() as i32, groups, protected),
+        Err(error) => Ok(unusable(job, &error)),
+    }
+}
+
+/// Becomes the command of the job. Answers only why it could not.
+pub(super) fn become_it(job: &Job) -> Result<ReportLine, LayerFailure> {
+    Ok(match ready(job)? {
+        Ok(mut command) => unusable(job, &command.exec()),
+        Err(line) => line,
+    })
+}
+
+/// Goes to where the command starts and finds its program, or says why it cannot be started.
+fn ready(job: &Job) -> Result<Result<Command, ReportLine>, LayerFailure> {
     if nix::unistd::chdir(&job.cwd).is_err() {
         let directory = job.cwd.display().to_string();
-        return Ok(ReportLine::NotStarted(SetupFailure::DirectoryMissing { directory }));
+        return Ok(Err(ReportLine::NotStarted(SetupFailure::DirectoryMissing {
+            directory,
+        })));
     }
     let Some(program) = find(job) else {
         let program = job.argv[0].clone();
-        return Ok(ReportLine::NotStarted(SetupFailure::ToolMissing { program }));
+        return Ok(Err(ReportLine::NotStarted(SetupFailure::ToolMissing { program })));
     };
     if let Some(architecture) = foreign_architecture(&program) {
         // The filter would kill it at its first call, which looks like a crash of its own.
         let rule = format!("seccomp: a program for another architecture ({architecture})");
-        return Ok(ReportLine::Denied { rule });
+        return Ok(Err(ReportLine::Denied { rule }));
     }
     // Descriptors of ours were opened to be closed by execve(2); this also marks any that a library opened otherwise.
     sys::close_on_exec_from(super::FIRST_OF_OURS).step("mark descriptors")?;
     let environment = job.env.iter().filter_map(|pair| pair.split_once('='));
-    // This is posix_spawn(3): no copy of our memory is made, and a refused execve(2) is our error, not an exit code.
-    let spawned = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg0(&job.argv[0])
         .args(&job.argv[1..])
         .env_clear()
-        .envs(environment)
-        .spawn();
-    match spawned {
-        Ok(child) => reap(child.id() as i32, groups, protected),
-        Err(error) => Ok(ReportLine::NotStarted(SetupFailure::ProgramUnusable {
-            program: job.argv[0].clone(),
-            reason: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-                .desc()
-                .to_owned(),
-        })),
-    }
+        .envs(environment);
+    Ok(Ok(command))
+}
+
+fn unusable(job: &Job, error: &std::io::Error) -> ReportLine {
+    ReportLine::NotStarted(SetupFailure::ProgramUnusable {
+        program: job.argv[0].clone(),
+        reason: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+            .desc()
+            .to_owned(),
+    })
 }
 
 /// A program with a slash is taken as it is, relative to the working directory; any other is looked up.

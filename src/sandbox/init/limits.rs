@@ -5,7 +5,6 @@
 
 use super::Step;
 use crate::sandbox::policy::Limits;
-use crate::sandbox::report::Keepers;
 use crate::sandbox::setup::LayerFailure;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -28,13 +27,14 @@ pub(super) fn go_first() -> Result<(), LayerFailure> {
 }
 
 /// Sets the limits that the kernel keeps by itself; time and total memory are kept by the helper.
-pub(super) fn apply(limits: &Limits, keepers: &Keepers) -> Result<(), LayerFailure> {
+///
+/// `processes` is how many the kernel is to let there be, ours and others included where it counts them together.
+pub(super) fn apply(limits: &Limits, processes: u64) -> Result<(), LayerFailure> {
     // Whole seconds, rounded up: a process that ended before its time would not have reached the limit.
     let cpu = limits.cpu.as_millis().div_ceil(1000).max(1) as u64;
     // The soft limit ends the process with SIGXCPU, the hard one a second later with SIGKILL if it caught that.
     set(Resource::RLIMIT_CPU, cpu, cpu + 1)?;
     // Counted in this user namespace since Linux 5.14, never for host root.
-    let processes = keepers.nproc(limits.pids);
     set(Resource::RLIMIT_NPROC, processes, processes)?;
     // Not RLIMIT_AS: runtimes reserve address space far beyond what they use.
     set(Resource::RLIMIT_DATA, limits.memory.0, limits.memory.0)?;

@@ -5,17 +5,18 @@
 //! - Nothing is decided here: the job says what to do, and any failure ends the run before the command exists.
 //! - One thread until `execve(2)`; ordinary Rust is allowed throughout.
 
+pub(super) mod bare;
 mod capabilities;
 mod command;
 pub(super) mod landlock;
 pub(super) mod limits;
 pub(super) mod mounts;
-mod protect;
+pub(super) mod protect;
 pub(super) mod receipt;
 pub(super) mod seccomp;
 
 use super::cgroup::Groups;
-use super::setup::{INSIDE_ID, Job, LayerFailure, ReportLine, View};
+use super::setup::{INSIDE_ID, Job, LayerFailure, ReportLine, TREE, View};
 use super::slot::Streams;
 use super::sys;
 use nix::errno::Errno;
@@ -23,6 +24,7 @@ use nix::unistd::{Gid, Uid};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// What a run begins with.
 pub(super) struct Start<'a> {
@@ -152,17 +154,18 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     }
     // Session keyrings cross user namespaces; a new one cuts the way to the operator's keys.
     sys::join_new_session_keyring().step("join a new session keyring")?;
-    limits::apply(&job.limits, &run.groups.keepers())?;
+    limits::apply(&job.limits, run.groups.keepers().nproc(job.limits.pids))?;
     // After the mounts, which need CAP_SYS_ADMIN inside.
     capabilities::drop_all()?;
     // Other processes in the sandbox have our id; they must not look into the process that reports on them.
     sys::set_dumpable(false).step("make the first process undumpable")?;
-    landlock::restrict(run.rules, job.network, &view.snapshots)?;
+    landlock::restrict(run.rules, job.network)?;
     // Last: the filter forbids the calls made above.
     run.filters.install_on_run()?;
-    let receipt = receipt::take(view, job, tree, run.groups.keepers(), run.filters)?;
+    let sources = receipt::Sources::open()?;
+    let receipt = receipt::take(view, job, sources, tree, run.groups.keepers(), run.filters)?;
     send(report, &ReportLine::Receipt(Box::new(receipt))).step("send the receipt")?;
-    let protected = protect::Protected::note(&job.protect)?;
+    let protected = protect::Protected::note(Path::new(TREE), &job.protect)?;
     command::run(job, run.groups, &protected)
 }
 

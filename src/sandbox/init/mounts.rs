@@ -70,7 +70,7 @@ pub(in crate::sandbox) fn lower_counts(counts: &[(&str, &str)]) -> Result<(), La
 
 /// How the tree of a run was provided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Provided {
+pub(in crate::sandbox) enum Provided {
     Overlay,
     Copy,
     Empty,
@@ -205,7 +205,7 @@ fn overlay(place: &Path, scratch: &Path, lower: &[String]) -> Result<(), Errno> 
 }
 
 /// Copies one layer over what is there already. Iterative: a layer may be deep.
-fn copy_tree(layer: &Path, to: &Path) -> Result<(), LayerFailure> {
+pub(in crate::sandbox) fn copy_tree(layer: &Path, to: &Path) -> Result<(), LayerFailure> {
     let mut pending = vec![(layer.to_owned(), to.to_owned())];
     while let Some((from, to)) = pending.pop() {
         for entry in fs::read_dir(&from).step("read a layer of the tree")? {

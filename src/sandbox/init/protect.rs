@@ -4,7 +4,7 @@
 //! rename, a directory put in the place of another), what counts is what is there in the end.
 
 use super::Step;
-use crate::sandbox::setup::{LayerFailure, TREE};
+use crate::sandbox::setup::LayerFailure;
 use crate::types::{RepoPath, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// What the protected paths held before the command started.
 #[derive(Debug)]
-pub(super) struct Protected<'a> {
+pub(in crate::sandbox) struct Protected<'a> {
+    tree: &'a Path,
     paths: &'a [RepoPath],
     before: BTreeMap<PathBuf, Entry>,
 }
@@ -32,31 +33,41 @@ enum Entry {
 
 impl<'a> Protected<'a> {
     /// Reads what is there now. A path that is not there is protected from being made.
-    pub(super) fn note(paths: &'a [RepoPath]) -> Result<Self, LayerFailure> {
-        let before = read_all(paths).step("read the protected paths")?;
-        Ok(Protected { paths, before })
+    pub(in crate::sandbox) fn note(tree: &'a Path, paths: &'a [RepoPath]) -> Result<Self, LayerFailure> {
+        let before = read_all(tree, paths).step("read the protected paths")?;
+        Ok(Protected { tree, paths, before })
     }
 
     /// The first path that is not as it was.
-    pub(super) fn changed(&self) -> Option<String> {
+    pub(in crate::sandbox) fn changed(&self) -> Option<String> {
         if self.paths.is_empty() {
             return None;
         }
-        let Ok(after) = read_all(self.paths) else {
+        let Ok(after) = read_all(self.tree, self.paths) else {
             // Made unreadable: the command had the right to do so, and that is a change.
             return self.paths.first().map(|path| path.as_str().to_owned());
         };
         let differs = |path: &&PathBuf| self.before.get(*path) != after.get(*path);
         let path = self.before.keys().chain(after.keys()).filter(differs).min()?;
-        let path = path.strip_prefix(TREE).unwrap_or(path);
+        let path = path.strip_prefix(self.tree).unwrap_or(path);
         Some(path.to_string_lossy().into_owned())
     }
 }
 
 /// Everything at and below the paths. Iterative: what a command made may be deep.
-fn read_all(paths: &[RepoPath]) -> std::io::Result<BTreeMap<PathBuf, Entry>> {
+fn read_all(tree: &Path, paths: &[RepoPath]) -> std::io::Result<BTreeMap<PathBuf, Entry>> {
     let mut found = BTreeMap::new();
-    let mut pending: Vec<PathBuf> = paths.iter().map(|path| Path::new(TREE).join(path.as_str())).collect();
+    let mut pending: Vec<PathBuf> = paths.iter().map(|path| tree.join(path.as_str())).collect();
+    pending.retain(|path| {
+        // A directory on the way that is now a link out of the tree: what it leads to is none of the command's, and where
+        // the root is the host's, not ours to open.
+        let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
+        let leads_out = parent.is_some_and(|parent| !parent.starts_with(tree));
+        if leads_out {
+            found.insert(path.clone(), Entry::Other);
+        }
+        !leads_out
+    });
     while let Some(path) = pending.pop() {
         let metadata = match fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,

@@ -9,13 +9,15 @@ use super::mounts::Provided;
 use super::seccomp::Filters;
 use crate::sandbox::policy::Network;
 use crate::sandbox::report::{Enforced, Keepers};
-use crate::sandbox::setup::{Job, LayerFailure, View};
+use crate::sandbox::setup::{Job, LayerFailure, Rung, View};
 use crate::sandbox::sys;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::kill;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
+use nix::unistd::getppid;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
@@ -24,15 +26,37 @@ use std::os::fd::AsRawFd;
 /// The namespaces of a process, by their names below `/proc/self/ns`.
 pub(in crate::sandbox) const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
 
+/// Files of `/proc` about this process. Opened before the layers where these keep them from being opened, and read after
+/// them: the kernel writes the text when it is read.
+pub(super) struct Sources {
+    status: fs::File,
+    mounts: fs::File,
+    uid_map: fs::File,
+    gid_map: fs::File,
+}
+
+impl Sources {
+    pub(super) fn open() -> Result<Self, LayerFailure> {
+        let open = |name: &str| fs::File::open(format!("/proc/self/{name}")).step(format!("open the process's {name}"));
+        Ok(Sources {
+            status: open("status")?,
+            mounts: open("mountinfo")?,
+            uid_map: open("uid_map")?,
+            gid_map: open("gid_map")?,
+        })
+    }
+}
+
 /// Reads back every layer, tries what is forbidden, and refuses when one that was applied without an error is not on.
 pub(super) fn take(
     view: &View,
     job: &Job,
+    sources: Sources,
     tree: Provided,
     keepers: Keepers,
     filters: &Filters,
 ) -> Result<Enforced, LayerFailure> {
-    let status = read("/proc/self/status").step("read back the process status")?;
+    let status = read(sources.status).step("read back the process status")?;
     let field = |name: &str| {
         status
             .lines()
@@ -44,22 +68,24 @@ pub(super) fn take(
             .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
             .unwrap_or(u64::MAX)
     };
-    let map = |name: &str| {
-        let text = read(&format!("/proc/self/{name}")).step(format!("read back the {name}"))?;
+    let map = |name: &str, file: fs::File| {
+        let text = read(file).step(format!("read back the {name}"))?;
         Ok(text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
     };
-    let mounts = read("/proc/self/mountinfo").step("read back the mounts")?;
+    let mounts = read(sources.mounts).step("read back the mounts")?;
+    let (namespaces, sets) = match view.rung {
+        Rung::Namespaces => (namespaces().step("read back the namespaces")?, &CAPABILITY_SETS[..]),
+        // None is its own. And only who has `CAP_SETPCAP` can empty the last set, which `no_new_privs` makes void.
+        Rung::Bare { .. } => (BTreeMap::new(), &CAPABILITY_SETS[..4]),
+    };
     let enforced = Enforced {
-        namespaces: namespaces().step("read back the namespaces")?,
-        uid_map: map("uid_map")?,
-        gid_map: map("gid_map")?,
+        namespaces,
+        uid_map: map("uid_map", sources.uid_map)?,
+        gid_map: map("gid_map", sources.gid_map)?,
         no_new_privs: number("NoNewPrivs") == 1,
         seccomp_mode: number("Seccomp"),
         seccomp_filters: number("Seccomp_filters"),
-        capabilities: ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
-            .iter()
-            .map(|name| set(name))
-            .fold(0, |a, b| a | b),
+        capabilities: sets.iter().map(|name| set(name)).fold(0, |a, b| a | b),
         landlock_abi: view.landlock_abi.min(super::landlock::HIGHEST),
         mounts: mounts.lines().count() as u32,
         tree: tree.as_str().to_owned(),
@@ -67,21 +93,26 @@ pub(super) fn take(
         keepers,
         refused: refused(view, job.network)?,
     };
-    compare(&enforced, view, job, filters.counted())?;
+    compare(&enforced, view, job, filters.counted(&view.rung))?;
     Ok(enforced)
 }
 
 /// How many filters the process is under. Source: proc_pid_status(5), `Seccomp_filters`, Linux 5.9.
 pub(in crate::sandbox) fn filter_count() -> Result<u32, LayerFailure> {
-    let status = read("/proc/self/status").step("read the process status")?;
+    let status = fs::File::open("/proc/self/status")
+        .and_then(read)
+        .step("read the process status")?;
     let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
     Ok(count.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
 }
 
+/// The capability sets, that which only bounds the others last.
+const CAPABILITY_SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"];
+
 /// Reads a file of `/proc` in few calls: std begins with small ones, and each makes the kernel write the text anew.
-fn read(path: &str) -> io::Result<String> {
+fn read(mut file: fs::File) -> io::Result<String> {
     let mut text = Vec::with_capacity(16 << 10);
-    fs::File::open(path)?.read_to_end(&mut text)?;
+    file.read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -143,9 +174,26 @@ fn refused(view: &View, network: Network) -> Result<BTreeMap<String, String>, La
         // process is restricted.
         tried.push(("list / (Landlock)", io(fs::read_dir("/").map(drop)), &[EACCES]));
     }
-    if network == Network::None {
+    match (&view.rung, network) {
+        (Rung::Namespaces, Network::Loopback) => {}
         // Landlock's ports come first; without them it is the network that has no way there.
-        tried.push(("connect to loopback", connect_to_discard(), &[EACCES, ENETUNREACH]));
+        (Rung::Namespaces, Network::None) => {
+            tried.push(("connect to loopback", connect_to_discard(), &[EACCES, ENETUNREACH]));
+        }
+        (Rung::Bare { .. }, _) => {
+            let parent = getppid();
+            tried.extend([
+                // There is no socket to connect.
+                ("connect to loopback", connect_to_discard(), &[EPERM][..]),
+                ("signal the parent", kill(parent, None), &[EPERM]),
+                ("trace the parent", sys::seize(parent.as_raw()), &[EPERM]),
+                (
+                    "read /proc (Landlock)",
+                    io(fs::File::open("/proc/self/status").map(drop)),
+                    &[EACCES],
+                ),
+            ]);
+        }
     }
     let answer = |(act, result, expected): (&str, Result<(), Errno>, &[Errno])| match result {
         Err(errno) if expected.contains(&errno) => Ok((act.to_owned(), errno_name(errno))),
@@ -186,6 +234,11 @@ fn errno_name(errno: Errno) -> String {
 /// outside too: where one of these swallows the call that installs ours, the mode alone would not tell.
 fn compare(enforced: &Enforced, view: &View, job: &Job, filters: u32) -> Result<(), LayerFailure> {
     let differs = |what: &str| Err(Errno::EPERM).step(format!("find every layer in force: {what}"));
+    let (ids, others) = match &view.rung {
+        Rung::Namespaces => (true, 0),
+        // The ids are the host's, and the kernel counts processes by them.
+        Rung::Bare { .. } => (false, u64::MAX - 1),
+    };
     for (name, identity) in &enforced.namespaces {
         if view.host_namespaces.get(name).is_none_or(|host| host == identity) {
             return differs(&format!("the {name} namespace is not its own"));
@@ -200,7 +253,7 @@ fn compare(enforced: &Enforced, view: &View, job: &Job, filters: u32) -> Result<
     let at_most = |name: &str, most: u64| enforced.rlimits.get(name).is_some_and(|limit| *limit <= most);
     let checks = [
         (
-            one_id(&enforced.uid_map) && one_id(&enforced.gid_map),
+            !ids || (one_id(&enforced.uid_map) && one_id(&enforced.gid_map)),
             "more than one id is mapped",
         ),
         (enforced.no_new_privs, "no_new_privs is not set"),
@@ -210,7 +263,7 @@ fn compare(enforced: &Enforced, view: &View, job: &Job, filters: u32) -> Result<
         ),
         (enforced.capabilities == 0, "a capability is left"),
         (
-            at_most("nproc", enforced.keepers.nproc(limits.pids)),
+            at_most("nproc", enforced.keepers.nproc(limits.pids).saturating_add(others)),
             "the limit on processes is higher",
         ),
         (at_most("data", limits.memory.0), "the limit on memory is higher"),

@@ -11,7 +11,7 @@
 //! number when it is installed, so a list of comparisons costs several times more per sandbox than a tree.
 
 use super::Step;
-use crate::sandbox::setup::LayerFailure;
+use crate::sandbox::setup::{LayerFailure, Rung};
 use nix::errno::Errno;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
@@ -27,6 +27,7 @@ pub(in crate::sandbox) struct Filters {
     builders: BpfProgram,
     /// Filters that the process was under before.
     outer: u32,
+    bare: BpfProgram,
 }
 
 /// What the main filter does with a call.
@@ -75,17 +76,29 @@ impl Filters {
             arguments,
             builders: builder_filter(&builders),
             outer: 0,
+            bare: bare_filter()
+                .map_err(|_| Errno::EINVAL)
+                .step("compile the filter without namespaces")?,
         })
     }
 
     /// How many filters a run is under, with those from outside.
-    pub(super) fn counted(&self) -> u32 {
-        self.outer + 3
+    pub(super) fn counted(&self, rung: &Rung) -> u32 {
+        let ours = match rung {
+            Rung::Namespaces => 3,
+            Rung::Bare { .. } => 4,
+        };
+        self.outer + ours
+    }
+
+    /// Counts those from outside, before any of ours is there.
+    pub(in crate::sandbox) fn count_outer(&mut self) -> Result<(), LayerFailure> {
+        self.outer = super::receipt::filter_count()?;
+        Ok(())
     }
 
     /// Applies all but what a slot itself needs to the process and all that it starts, for good.
-    pub(in crate::sandbox) fn install_on_slot(&mut self) -> Result<(), LayerFailure> {
-        self.outer = super::receipt::filter_count()?;
+    pub(in crate::sandbox) fn install_on_slot(&self) -> Result<(), LayerFailure> {
         install(&self.arguments, "argument")?;
         install(&self.calls, "call")
     }
@@ -93,6 +106,15 @@ impl Filters {
     /// Applies the rest to the process and all that it starts, for good.
     pub(super) fn install_on_run(&self) -> Result<(), LayerFailure> {
         install(&self.builders, "builder")
+    }
+}
+
+impl Filters {
+    /// Applies everything, and what no namespace bounds besides, to the process and all that it starts, for good.
+    pub(super) fn install_without_namespaces(&self) -> Result<(), LayerFailure> {
+        install(&self.bare, "namespaceless")?;
+        install(&self.builders, "builder")?;
+        self.install_on_slot()
     }
 }
 
@@ -202,12 +224,25 @@ pub struct Summary {
 }
 
 /// Counts what the filters answer. `memfd` lets anonymous files be made.
-pub(in crate::sandbox) fn summary(memfd: bool) -> Summary {
+pub(in crate::sandbox) fn summary(memfd: bool, rung: &Rung) -> Summary {
     // That the rules can be compiled is a test; nothing is filtered by this count.
-    let rules = argument_rules(true).unwrap_or_default();
+    let mut rules = argument_rules(true).unwrap_or_default();
+    let bare = match rung {
+        Rung::Namespaces => 0,
+        Rung::Bare { .. } => {
+            for (call, more) in bare_rules().unwrap_or_default() {
+                match more.is_empty() {
+                    // Refused whatever the arguments.
+                    true => drop(rules.remove(&call)),
+                    false => rules.entry(call).or_default().extend(more),
+                }
+            }
+            forbidden_bare().count()
+        }
+    };
     Summary {
-        allowed: ALLOWED.iter().count() + usize::from(memfd),
-        forbidden: FORBIDDEN.iter().count(),
+        allowed: ALLOWED.iter().count() + usize::from(memfd) - bare,
+        forbidden: FORBIDDEN.iter().count() + bare,
         pretended: PRETENDED.len(),
         others: "ENOSYS",
         argument_rules: rules.iter().map(|(call, rules)| (name(*call), rules.len())).collect(),
@@ -231,6 +266,7 @@ fn name(call: i64) -> String {
         libc::SYS_sched_setscheduler => "sched_setscheduler",
         libc::SYS_sched_setattr => "sched_setattr",
         libc::SYS_sched_setaffinity => "sched_setaffinity",
+        libc::SYS_utimensat => "utimensat",
         other => return format!("call {other}"),
     };
     name.to_owned()
@@ -359,6 +395,52 @@ fn argument_rules(named_sockets: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>
     Ok(rules)
 }
 
+/// What is refused where no namespace bounds it: `EPERM`.
+fn bare_filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    let errno = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(bare_rules()?, SeccompAction::Allow, errno, arch)?.try_into()
+}
+
+/// Calls without a rule are refused whatever their arguments.
+fn bare_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    let test = |argument, width, op, value| SeccompCondition::new(argument, width, op, value);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = forbidden_bare().map(|call| (*call, Vec::new())).collect();
+    let mut forbid = |call: i64, conditions: Vec<SeccompCondition>| {
+        SeccompRule::new(conditions).map(|rule| rules.entry(call).or_default().push(rule))
+    };
+    // A pair of datagram sockets can be sent from to any socket file that the user may write to, the host's log for one:
+    // the address lies in memory, where no filter sees it. Pairs of the other two kinds take no address.
+    for kind in (0..16).filter(|kind| ![libc::SOCK_STREAM, libc::SOCK_SEQPACKET].contains(kind)) {
+        forbid(
+            libc::SYS_socketpair,
+            vec![test(1, Width::Dword, Op::MaskedEq(0xf), kind as u64)?],
+        )?;
+    }
+    // The user's other processes: their limits, priorities and processors could be changed.
+    for call in [
+        libc::SYS_prlimit64,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setaffinity,
+    ] {
+        forbid(call, vec![test(0, Width::Dword, Op::Ne, 0)?])?;
+    }
+    forbid(libc::SYS_setpriority, vec![test(1, Width::Dword, Op::Ne, 0)?])?;
+    forbid(
+        libc::SYS_setpriority,
+        vec![test(0, Width::Dword, Op::Eq, libc::PRIO_USER as u64)?],
+    )?;
+    // The times of a file by its name; of one that is open they may be set.
+    forbid(libc::SYS_utimensat, vec![test(1, Width::Qword, Op::Ne, 0)?])?;
+    Ok(rules)
+}
+
+fn forbidden_bare() -> impl Iterator<Item = &'static i64> {
+    FORBIDDEN_BARE_EVERYWHERE.iter().chain(FORBIDDEN_BARE_HERE)
+}
+
 macro_rules! calls {
     ($($name:ident)+) => { &[$(libc::$name),+] };
 }
@@ -434,6 +516,21 @@ const FORBIDDEN_HERE: &[i64] = &[];
 /// Calls that would have the host write out what others wrote, which no namespace bounds. What a command writes lies in
 /// memory and goes with it, so that doing nothing is doing it. Source: sync(2).
 const PRETENDED: [i64; 2] = [libc::SYS_sync, libc::SYS_syncfs];
+
+/// Calls that are bounded by namespaces alone, refused where there are none: sockets, message queues, watching names. And
+/// what Landlock does not look at: modes, owners, times and attributes of any file by its name.
+/// Source: landlock(7), "Current limitations".
+#[rustfmt::skip]
+const FORBIDDEN_BARE_EVERYWHERE: &[i64] = calls![
+    SYS_socket SYS_connect SYS_bind SYS_listen SYS_accept SYS_accept4
+    SYS_mq_open SYS_mq_unlink SYS_mq_timedsend SYS_mq_timedreceive SYS_mq_notify SYS_mq_getsetattr
+    SYS_inotify_add_watch
+    SYS_fchmodat SYS_fchmodat2 SYS_fchownat SYS_setxattr SYS_lsetxattr SYS_removexattr SYS_lremovexattr
+];
+#[cfg(target_arch = "x86_64")]
+const FORBIDDEN_BARE_HERE: &[i64] = calls![SYS_chmod SYS_chown SYS_lchown SYS_utime SYS_utimes SYS_futimesat];
+#[cfg(not(target_arch = "x86_64"))]
+const FORBIDDEN_BARE_HERE: &[i64] = &[];
 
 /// Calls by which a slot and the first process of a run build a sandbox, and what they answer in the finished one.
 /// clone3 does not exist there, so that a C library falls back to clone, whose flags a filter can see.
@@ -521,7 +618,7 @@ mod tests {
 
     #[test]
     fn every_call_with_argument_rules_has_a_name_and_is_allowed_otherwise() {
-        let summary = summary(false);
+        let summary = summary(false, &Rung::Namespaces);
         assert!(summary.argument_rules.len() >= 8, "{summary:?}");
         assert!(
             summary.argument_rules.keys().all(|name| !name.starts_with("call ")),
@@ -530,6 +627,23 @@ mod tests {
         for call in argument_rules(true).unwrap().keys() {
             assert!(ALLOWED.iter().any(|allowed| allowed == call), "{call}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_without_namespaces_is_allowed_otherwise() {
+        for call in forbidden_bare() {
+            assert!(ALLOWED.iter().any(|allowed| allowed == call), "{call}");
+        }
+        assert!(bare_filter().is_ok());
+        let rung = Rung::Bare { scratch: "/x".into() };
+        let (with, without) = (summary(false, &Rung::Namespaces), summary(false, &rung));
+        assert_eq!(with.allowed + with.forbidden, without.allowed + without.forbidden);
+        assert!(!without.argument_rules.contains_key("socket"));
+        assert!(without.argument_rules["prlimit64"] > with.argument_rules["prlimit64"]);
+        assert!(
+            without.argument_rules.keys().all(|name| !name.starts_with("call ")),
+            "{without:?}"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::helper::{Open, receive_message};
 use super::init::mounts::{OF_SLOT, lower_counts};
 use super::init::{self, Step, landlock::Rules, seccomp::Filters};
 use super::meter::Meter;
-use super::policy::Network;
+use super::policy::{Limits, Network};
 use super::report::LimitKind;
 use super::setup::{INSIDE_ID, Job, LayerFailure, Peak, ReportLine, View};
 use super::sys::{self, Cloned, Forked};
@@ -138,16 +138,18 @@ struct Slot {
 }
 
 /// The run at hand.
-struct Running {
-    process: Cloned,
+pub(super) struct Running {
+    pub(super) process: Cloned,
     report: File,
     deadline: Instant,
     next_sample: Instant,
     memory: u64,
     cpu_ms: u64,
     meter: Meter,
-    peak: Peak,
-    limit: Option<LimitKind>,
+    /// The most that was seen.
+    pub(super) peak: Peak,
+    /// The limit for which it has to end.
+    pub(super) limit: Option<LimitKind>,
 }
 
 /// Cuts what a process inherits, and finds its place. Answers the mount namespace that has the host's mounts.
@@ -184,10 +186,11 @@ fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<S
         sys::dup_onto(null.as_fd(), number).step("attach the standard streams")?;
     }
     drop(null);
-    let rules = Rules::open(&view);
+    let rules = Rules::open(&view)?;
     let mut filters_of_runs = Filters::compile(view.memfd, shown == Shown::Apart)?;
     init::limits::no_core()?;
     nix::sys::prctl::set_no_new_privs().step("set no_new_privs")?;
+    filters_of_runs.count_outer()?;
     filters_of_runs.install_on_slot()?;
     Ok(Slot {
         view,
@@ -233,8 +236,10 @@ impl Slot {
             if ready.get(1).copied().unwrap_or(false) {
                 self.collect();
             }
-            if let Some(running) = &mut self.running {
-                running.keep_limits(Instant::now(), &self.groups);
+            if let Some(running) = &mut self.running
+                && running.keep_limits(Instant::now(), &self.groups)
+            {
+                running.kill();
             }
             if ready[0] && self.receive().is_err() {
                 return;
@@ -281,18 +286,8 @@ impl Slot {
         let Ok(mut report) = report else { return };
         match self.clone_run(job, streams) {
             Ok(process) => {
-                let now = Instant::now();
-                self.running = Some(Running {
-                    meter: Meter::new(process.pid),
-                    process,
-                    report,
-                    deadline: now + job.limits.wall,
-                    next_sample: now + SAMPLE_EVERY,
-                    memory: job.limits.memory.0,
-                    cpu_ms: job.limits.cpu.as_millis() as u64,
-                    peak: Peak::default(),
-                    limit: None,
-                });
+                let meter = Meter::new(process.pid);
+                self.running = Some(Running::new(process, meter, report, &job.limits));
             }
             Err(failure) => {
                 tell(&mut report, &ReportLine::Layer(failure));
@@ -363,15 +358,30 @@ impl Slot {
 }
 
 impl Running {
+    pub(super) fn new(process: Cloned, meter: Meter, report: File, limits: &Limits) -> Self {
+        let now = Instant::now();
+        Running {
+            process,
+            report,
+            deadline: now + limits.wall,
+            next_sample: now + SAMPLE_EVERY,
+            memory: limits.memory.0,
+            cpu_ms: limits.cpu.as_millis() as u64,
+            meter,
+            peak: Peak::default(),
+            limit: None,
+        }
+    }
+
     fn kill(&self) {
         // It may have ended in between; then there is nothing to kill.
         let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, rustix::process::Signal::KILL);
     }
 
-    /// Looks at what the run uses, and ends it when it is over a limit that is kept here.
-    fn keep_limits(&mut self, now: Instant, groups: &Groups) {
+    /// Looks at what the run uses. Answers whether it has come to be over a limit that is kept here, and has to be ended.
+    pub(super) fn keep_limits(&mut self, now: Instant, groups: &Groups) -> bool {
         if self.limit.is_some() {
-            return;
+            return false;
         }
         if now >= self.deadline {
             self.limit = Some(LimitKind::Wall);
@@ -379,9 +389,7 @@ impl Running {
             self.next_sample = now + SAMPLE_EVERY;
             self.limit = self.sample(groups);
         }
-        if self.limit.is_some() {
-            self.kill();
-        }
+        self.limit.is_some()
     }
 
     fn sample(&mut self, groups: &Groups) -> Option<LimitKind> {
@@ -418,7 +426,7 @@ impl Running {
     }
 
     /// How long nothing needs to be looked at.
-    fn next_look(&self) -> Duration {
+    pub(super) fn next_look(&self) -> Duration {
         let look = match self.limit {
             // It has been killed; its end wakes us.
             Some(_) => return Duration::from_secs(60),

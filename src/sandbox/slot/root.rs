@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 const ROOT_OPTIONS: &str = "mode=0755,size=4m,nr_inodes=8k";
 
 /// Opens a host path in the current mount namespace and checks that it is still what the parent saw.
-pub(super) fn open_pinned(pin: &Pinned) -> Result<OwnedFd, LayerFailure> {
+pub(in crate::sandbox) fn open_pinned(pin: &Pinned) -> Result<OwnedFd, LayerFailure> {
     let fd = open(&pin.path)?;
     let stat = nix::sys::stat::fstat(&fd).step(format!("look at `{}`", pin.path.display()))?;
     if (stat.st_dev, stat.st_ino) == (pin.device, pin.inode) {

@@ -68,6 +68,34 @@ pub(super) fn clone3(namespaces: libc::c_int, group: Option<BorrowedFd<'_>>) -> 
     }
 }
 
+/// Creates a process by the oldest call that does, which no filter around this process refuses, with a descriptor that
+/// becomes readable when it ends. Must be called by a single-threaded process. Source: fork(2), pidfd_open(2).
+pub(super) fn fork() -> Result<Forked, Errno> {
+    // SAFETY: our caller has one thread, so the copy may use everything.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Child => Ok(Forked::Child),
+        nix::unistd::ForkResult::Parent { child } => {
+            let pid = child.as_raw();
+            // Our child is not waited for yet, so its number is still its own.
+            let raw = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+            let pidfd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())
+                .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+            Ok(Forked::Parent(Cloned { pid, pidfd }))
+        }
+    }
+}
+
+/// Asks to trace a process, without stopping it. Source: ptrace(2), `PTRACE_SEIZE`.
+pub(super) fn seize(pid: i32) -> Result<(), Errno> {
+    // SAFETY: the request takes no memory of ours.
+    Errno::result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) }).map(drop)
+}
+
+/// Has orphans below this process become its children. Source: PR_SET_CHILD_SUBREAPER(2const).
+pub(super) fn become_subreaper() -> Result<(), Errno> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
 /// Ends the process at once, without running destructors or flushing what the parent's copy will flush.
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) takes an integer and does not return.
@@ -273,18 +301,24 @@ pub(super) enum Ending {
 
 /// Waits for any child. Source: wait(2).
 pub(super) fn wait_any() -> Result<(i32, Ending), Errno> {
-    wait(-1)
+    wait(-1, 0)
 }
 
 /// Waits for one child.
 pub(super) fn wait_for(pid: i32) -> Result<Ending, Errno> {
-    wait(pid).map(|(_, ending)| ending)
+    wait(pid, 0).map(|(_, ending)| ending)
 }
 
-fn wait(pid: i32) -> Result<(i32, Ending), Errno> {
+/// Takes any child that has ended; nothing when all others still live. Source: wait(2), `WNOHANG`.
+pub(super) fn wait_ended() -> Result<Option<(i32, Ending)>, Errno> {
+    // Without a child that has ended the answer is process 0.
+    wait(-1, libc::WNOHANG).map(|(pid, ending)| (pid != 0).then_some((pid, ending)))
+}
+
+fn wait(pid: i32, options: libc::c_int) -> Result<(i32, Ending), Errno> {
     let mut status = 0;
     // SAFETY: `status` lives until the call returns.
-    let pid = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, 0) })?;
+    let pid = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, options) })?;
     if libc::WIFSIGNALED(status) {
         Ok((pid, Ending::Signaled(libc::WTERMSIG(status))))
     } else {

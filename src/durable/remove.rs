@@ -1,10 +1,9 @@
 //! Removes a directory tree, whatever a command left in it.
 
-use super::error::WorkspaceError;
-use super::files::{io_error, open_dir, open_dir_path};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -15,10 +14,9 @@ use std::path::Path;
 /// looked into: neither the stack, nor the number of open files, nor the length of a path grows with the depth.
 ///
 /// # Errors
-/// `Host` when something cannot be removed; what could be is gone by then.
-pub fn remove_tree(dir: &Path) -> Result<(), WorkspaceError> {
-    let fail = |source| io_error("remove", dir, source);
-    let name = dir.file_name().ok_or_else(|| fail(Errno::INVAL))?;
+/// What the kernel answered when something could not be removed; what could be is gone by then.
+pub fn remove_tree(dir: &Path) -> io::Result<()> {
+    let name = dir.file_name().ok_or(Errno::INVAL)?;
     let parent = match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -30,17 +28,17 @@ pub fn remove_tree(dir: &Path) -> Result<(), WorkspaceError> {
     ) {
         Ok(parent) => parent,
         Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(fail(errno)),
+        Err(errno) => return Err(errno.into()),
     };
-    let name = CString::new(name.as_encoded_bytes()).map_err(|_| fail(Errno::INVAL))?;
+    let name = CString::new(name.as_encoded_bytes()).map_err(|_| Errno::INVAL)?;
     match open_for_removal(parent.as_fd(), &name) {
         Ok(top) => {
-            Removal { top, moved: 0 }.empty().map_err(fail)?;
-            rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR).map_err(fail)
+            Removal { top, moved: 0 }.empty()?;
+            Ok(rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR)?)
         }
         Err(Errno::NOENT) => Ok(()),
         // What is not a directory is not what we were asked to remove.
-        Err(errno) => Err(fail(errno)),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -108,14 +106,22 @@ impl Removal {
 /// Opens a directory and makes sure that its owner may read, write and search it.
 fn open_for_removal(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     let wanted = Mode::RWXU;
-    let path = open_dir_path(parent, name)?;
+    let path = open_dir(parent, name, OFlags::PATH)?;
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&path)?.st_mode);
     if !mode.contains(wanted) {
         // An O_PATH descriptor cannot be handed to fchmod(2), and chmod(2) by name could be led astray; its entry in
         // /proc is the directory itself. Source: open(2), O_PATH.
         rustix::fs::chmod(format!("/proc/self/fd/{}", path.as_raw_fd()), wanted)?;
     }
-    open_dir(&path, c".")
+    open_dir(path.as_fd(), c".", OFlags::RDONLY)
+}
+
+/// Opens a directory itself, and none that is mounted there or that a link leads to. Source: openat2(2).
+fn open_dir(parent: BorrowedFd<'_>, name: &CStr, access: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let confined =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(parent, name, flags, Mode::empty(), confined)
 }
 
 /// The entries of a directory, and whether each is a directory. Read whole before anything is removed, because a

@@ -1,0 +1,506 @@
+//! The guard of one run without namespaces: makes its private directory, starts it, watches over it, and lets nothing of
+//! it remain.
+//!
+//! - One process for each run. It stays outside of every layer, so that no signal of the command reaches it.
+//! - The socket on its standard input is its only master: when that closes, the run is ended.
+//! - It adopts what the command leaves behind, and is done only when it has no child any more.
+//! - It never runs as a part of a threaded process: it is the hidden subcommand of this project's binary.
+
+use super::cgroup::{Groups, Parents};
+use super::helper::receive_message;
+use super::identity::host_ids;
+use super::init::landlock::Rules;
+use super::init::mounts::{Provided, copy_tree};
+use super::init::protect::Protected;
+use super::init::seccomp::Filters;
+use super::init::{Step, bare, limits};
+use super::meter::{Meter, descendants, parent_of};
+use super::report::LimitKind;
+use super::setup::{Ended, Job, LayerFailure, ReportLine, Rung, View};
+use super::slot::{Request, Running, Streams, poll_timeout, root, tell};
+use super::sys::{self, Ending, Forked};
+use crate::durable::remove_tree;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
+use rustix::fs::{Dir, Mode as FileMode, OFlags, ResolveFlags};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The hidden subcommand by which this project's binary becomes the guard.
+pub(super) const SUBCOMMAND: &str = "sandbox-guard";
+
+/// How often the private directory is measured: unlike a file system of its own it has no size.
+const MEASURE_EVERY: Duration = Duration::from_millis(250);
+
+/// What the parent asks a guard for: this job in this view. Sent along are the descriptors of the run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Guarded {
+    pub(super) view: View,
+    pub(super) job: Job,
+}
+
+/// Serves one run. Never returns.
+pub(super) fn serve() -> ! {
+    let socket = sys::take_stdin();
+    // Whoever asked is gone when this fails.
+    let _ = guard(&socket);
+    sys::exit_now(0)
+}
+
+fn guard(socket: &OwnedFd) -> Result<(), Errno> {
+    let (Guarded { view, job }, descriptors) = receive_message(socket)?;
+    let streams = Streams::from_message(descriptors).ok_or(Errno::EPROTO)?;
+    let report = |streams: &Streams| streams.report.try_clone().map(File::from).map_err(|_| Errno::EMFILE);
+    let mut last = report(&streams)?;
+    let line = match run(socket, &view, &job, streams) {
+        Ok(line) => line,
+        Err(failure) => {
+            tell(&mut last, &ReportLine::Layer(failure));
+            ReportLine::Gone { limit: None }
+        }
+    };
+    tell(&mut last, &line);
+    Ok(())
+}
+
+/// Runs the job to its end and answers the last line of the report. When it returns nothing of the run is left.
+fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<ReportLine, LayerFailure> {
+    let Rung::Bare { scratch } = &view.rung else {
+        return Err(Errno::EPROTO).step("find the rung without namespaces");
+    };
+    let children = begin()?;
+    let is_root = nix::unistd::geteuid().is_root();
+    let identity = host_ids().ok_or(Errno::EPERM).step("find an id for the command")?;
+    let identity = Some(identity).filter(|_| is_root);
+    let mut scratch = Scratch::make(scratch)?;
+    let tree = scratch.fill(view, job, identity)?;
+    let rules = Rules::open(view)?;
+    let mut filters = Filters::compile(view.memfd, true)?;
+    filters.count_outer()?;
+    let places = view.rung.places();
+    let protected = Protected::note(&places.tree, &job.protect)?;
+    let mut groups = Own(Parents::find().make(1));
+    groups.0.prepare(&job.limits)?;
+    let before = scratch.used();
+    let started = start(view, job, &rules, &filters, &groups.0, tree, identity, streams)?;
+    let mut watch = Watch {
+        socket,
+        children: &children,
+        job,
+        groups: &groups.0,
+        scratch: &scratch,
+        before,
+        next_measure: Instant::now() + MEASURE_EVERY,
+    };
+    let mut running = started.running;
+    let (ending, limit) = watch.until_over(&mut running);
+    end_all(&groups.0);
+    let ran = File::from(started.failed)
+        .read(&mut [0])
+        .is_ok_and(|length| length == 0);
+    let line = match ending {
+        Some(ending) if ran => ReportLine::Ended(ended(ending, &scratch, before, &groups.0, &protected, job)?),
+        _ => ReportLine::Gone { limit },
+    };
+    scratch.remove()?;
+    Ok(line)
+}
+
+/// Cuts what this process inherits, and has orphans come to it. Answers what becomes readable when one has ended: a zombie
+/// counts as a process until it is taken.
+fn begin() -> Result<SignalFd, LayerFailure> {
+    nix::unistd::setsid().step("start a session without a terminal")?;
+    sys::reset_signals();
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    if nix::unistd::geteuid().is_root() {
+        // As in the helper.
+        let _ = nix::unistd::setgroups(&[]);
+    }
+    limits::no_core()?;
+    sys::become_subreaper().step("adopt what a command leaves behind")?;
+    // Without it what a command leaves could not be found. Source: proc_pid_task(5), `CONFIG_PROC_CHILDREN`.
+    File::open("/proc/thread-self/children").step("find the children of a process in /proc")?;
+    let mut ended = SigSet::empty();
+    ended.add(nix::sys::signal::Signal::SIGCHLD);
+    ended.thread_block().step("hold back the signals of children")?;
+    SignalFd::with_flags(&ended, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step("hear of children that end")
+}
+
+/// Control groups that are removed when they are not needed any more.
+struct Own(Groups);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+/// A run that was started.
+struct Started {
+    running: Running,
+    /// Holds a byte when the command could not be started.
+    failed: OwnedFd,
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is one part of what a run begins with")]
+fn start(
+    view: &View,
+    job: &Job,
+    rules: &Rules,
+    filters: &Filters,
+    groups: &Groups,
+    tree: Provided,
+    identity: Option<(u32, u32)>,
+    streams: Streams,
+) -> Result<Started, LayerFailure> {
+    for stream in [&streams.stdout, &streams.stderr] {
+        if let Some((uid, gid)) = identity {
+            nix::unistd::fchown(stream, Some(uid.into()), Some(gid.into())).step("hand over an output stream")?;
+        }
+    }
+    let user = identity.map_or_else(|| nix::unistd::geteuid().as_raw(), |(uid, _)| uid);
+    let others = processes_of(user);
+    let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe");
+    let ((admitted, admit), (failed, fail)) = (pipe()?, pipe()?);
+    let report = streams.report.try_clone().step("keep the report")?;
+    match sys::fork().step("start a process")? {
+        Forked::Child => {
+            drop((admit, failed));
+            bare::run(bare::Start {
+                view,
+                job,
+                rules,
+                filters,
+                keepers: groups.keepers(),
+                tree,
+                identity,
+                others,
+                streams,
+                admitted,
+                failed: fail,
+            })
+        }
+        Forked::Parent(process) => {
+            // Our copies would keep the streams from ending.
+            drop((streams, fail, admitted));
+            // After the fork: the first process writes to files that a process which is not dumpable does not own.
+            let let_in = sys::set_dumpable(false)
+                .step("make the guard undumpable")
+                .and_then(|()| groups.admit(process.pid))
+                .and_then(|()| nix::unistd::write(&admit, b"1").step("let the run begin"));
+            if let Err(failure) = let_in {
+                // It waits for the byte, sees the end instead, and ends.
+                drop(admit);
+                let _ = sys::wait_for(process.pid);
+                return Err(failure);
+            }
+            let meter = Meter::new(std::process::id() as i32);
+            let running = Running::new(process, meter, File::from(report), &job.limits);
+            Ok(Started { running, failed })
+        }
+    }
+}
+
+/// What is watched while a command runs.
+struct Watch<'a> {
+    socket: &'a OwnedFd,
+    children: &'a SignalFd,
+    job: &'a Job,
+    groups: &'a Groups,
+    scratch: &'a Scratch,
+    before: Used,
+    next_measure: Instant,
+}
+
+impl Watch<'_> {
+    /// Waits until the command has ended or has to be: how it ended by itself, or the limit for which it has to.
+    fn until_over(&mut self, running: &mut Running) -> (Option<Ending>, Option<LimitKind>) {
+        loop {
+            let measure = self.next_measure.saturating_duration_since(Instant::now());
+            let timeout = running.next_look().min(measure);
+            let mut fds = [
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+            ];
+            if !matches!(poll(&mut fds, poll_timeout(Some(timeout))), Ok(_) | Err(Errno::EINTR)) {
+                return (None, None);
+            }
+            let heard = fds[0].any().unwrap_or(false);
+            // Only that there is something matters: several ends may be one signal.
+            let _ = self.children.read_signal();
+            while let Ok(Some((pid, ending))) = sys::wait_ended() {
+                if pid == running.process.pid {
+                    return (Some(ending), None);
+                }
+            }
+            let now = Instant::now();
+            running.keep_limits(now, self.groups);
+            if let Some(limit) = running.limit.or_else(|| self.over(running, now)) {
+                return (None, Some(limit));
+            }
+            if heard {
+                // Asked to end it, or nobody is there to ask.
+                let _: Result<(Request, _), Errno> = receive_message(self.socket);
+                return (None, None);
+            }
+        }
+    }
+
+    /// A limit that is kept by a control group or a file system of its own elsewhere.
+    fn over(&mut self, running: &Running, now: Instant) -> Option<LimitKind> {
+        if running.peak.processes > self.job.limits.pids {
+            return Some(LimitKind::Pids);
+        }
+        if now < self.next_measure {
+            return None;
+        }
+        let used = self.scratch.used().since(self.before);
+        self.next_measure = Instant::now() + MEASURE_EVERY;
+        if used.bytes > self.job.tmp.size.0 {
+            Some(LimitKind::Disk)
+        } else if used.files > self.job.tmp.inodes {
+            Some(LimitKind::Inodes)
+        } else {
+            None
+        }
+    }
+}
+
+fn ended(
+    ending: Ending,
+    scratch: &Scratch,
+    before: Used,
+    groups: &Groups,
+    protected: &Protected<'_>,
+    job: &Job,
+) -> Result<Ended, LayerFailure> {
+    let (code, signal) = match ending {
+        Ending::Exited(code) => (Some(code), None),
+        Ending::Signaled(signal) => (None, Some(signal)),
+    };
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).step("read what was used")?;
+    let milliseconds = |time: nix::sys::time::TimeVal| (time.tv_sec() * 1000 + time.tv_usec() / 1000) as u64;
+    let used = scratch.used().since(before);
+    Ok(Ended {
+        code,
+        signal,
+        cpu_ms: milliseconds(usage.user_time()) + milliseconds(usage.system_time()),
+        // ru_maxrss is in kibibytes. Source: getrusage(2).
+        peak_rss_bytes: usage.max_rss() as u64 * 1024,
+        written_bytes: used.bytes,
+        written_files: used.files,
+        disk_full: used.bytes > job.tmp.size.0,
+        inodes_full: used.files > job.tmp.inodes,
+        groups: groups.counts(),
+        tampered: protected.changed(),
+    })
+}
+
+/// Ends every process below this one and waits for it. Returns when there is none any more.
+///
+/// Stopped before they are killed: what is stopped starts no other, but still counts as a process, so that a command that
+/// forks faster than it can be killed runs into its limit.
+fn end_all(groups: &Groups) {
+    groups.kill();
+    let own = std::process::id() as i32;
+    loop {
+        let mut stopped = BTreeSet::from([own]);
+        loop {
+            let new: Vec<i32> = descendants(own)
+                .into_iter()
+                .filter(|pid| !stopped.contains(pid))
+                .collect();
+            if new.is_empty() {
+                break;
+            }
+            stopped.extend(&new);
+            new.iter().for_each(|pid| signal(*pid, Signal::STOP, &stopped));
+            while let Ok(Some(_)) = sys::wait_ended() {}
+        }
+        stopped
+            .iter()
+            .filter(|pid| **pid != own)
+            .for_each(|pid| signal(*pid, Signal::KILL, &stopped));
+        loop {
+            match sys::wait_ended() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sends a signal to a process below this one. Its number may have become somebody else's since it was read: looked at
+/// once more when a descriptor keeps it from changing again.
+fn signal(pid: i32, signal: Signal, family: &BTreeSet<i32>) {
+    let Some(raw) = rustix::process::Pid::from_raw(pid) else {
+        return;
+    };
+    let Ok(pidfd) = pidfd_open(raw, PidfdFlags::empty()) else {
+        return;
+    };
+    if parent_of(pid).is_some_and(|parent| family.contains(&parent)) {
+        let _ = pidfd_send_signal(&pidfd, signal);
+    }
+}
+
+/// Processes and threads of a user at this moment, which the kernel counts together.
+fn processes_of(user: u32) -> u64 {
+    let threads = |status: String| {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+        };
+        (field("Uid:") == Some(u64::from(user)))
+            .then(|| field("Threads:"))
+            .flatten()
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok())
+        .filter_map(threads)
+        .sum()
+}
+
+/// What is in a directory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    bytes: u64,
+    files: u64,
+}
+
+impl Used {
+    fn since(self, before: Used) -> Used {
+        Used {
+            bytes: self.bytes.saturating_sub(before.bytes),
+            files: self.files.saturating_sub(before.files),
+        }
+    }
+}
+
+/// The private directory of the run. Removed when this is dropped at the latest.
+struct Scratch {
+    path: PathBuf,
+    directory: OwnedFd,
+    /// Entries above which the rest is not looked at.
+    most: u64,
+    is_there: bool,
+}
+
+impl Scratch {
+    fn make(path: &Path) -> Result<Self, LayerFailure> {
+        let step = || format!("make the private directory `{}`", path.display());
+        // Never one that is there already.
+        DirBuilder::new().mode(0o700).create(path).step(step())?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, FileMode::empty()).step(step())?;
+        Ok(Scratch {
+            path: path.to_owned(),
+            directory,
+            most: u64::MAX,
+            is_there: true,
+        })
+    }
+
+    /// Puts the tree and what else is the run's own into it.
+    fn fill(&mut self, view: &View, job: &Job, identity: Option<(u32, u32)>) -> Result<Provided, LayerFailure> {
+        let places = view.rung.places();
+        for place in [&places.tree, &places.home, &places.tmp, &places.aliases] {
+            fs::create_dir(place).step(format!("make `{}`", place.display()))?;
+        }
+        // Those of the host are there already.
+        for (place, text) in view.links.iter().filter(|(place, _)| place.starts_with(&self.path)) {
+            symlink(text, place).step(format!("link `{}`", place.display()))?;
+        }
+        for layer in job.layers.iter().rev() {
+            let layer = root::open_pinned(layer)?;
+            copy_tree(Path::new(&format!("/proc/self/fd/{}", layer.as_raw_fd())), &places.tree)?;
+        }
+        if let Some((uid, gid)) = identity {
+            for own in [&places.tree, &places.home, &places.tmp] {
+                give(own, uid, gid).step("hand the tree over")?;
+            }
+            lchown(&self.path, Some(uid), Some(gid)).step("hand the private directory over")?;
+        }
+        // Much more than that is over the limit, however much.
+        self.most = self.used().files.saturating_add(job.tmp.inodes).saturating_add(1);
+        Ok(if job.layers.is_empty() {
+            Provided::Empty
+        } else {
+            Provided::Copy
+        })
+    }
+
+    /// What is in it. The command may change it at the same time, so nothing is opened that is not below it.
+    fn used(&self) -> Used {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let mut used = Used::default();
+        let mut pending = vec![PathBuf::from(".")];
+        while let Some(path) = pending.pop() {
+            let Ok(directory) = rustix::fs::openat2(&self.directory, &path, flags, FileMode::empty(), below) else {
+                continue;
+            };
+            for entry in Dir::read_from(&directory).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                let look = rustix::fs::statat(&directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+                let Ok(stat) = look else { continue };
+                used.files += 1;
+                // In units of 512 bytes. Source: stat(3type).
+                used.bytes += stat.st_blocks as u64 * 512;
+                if used.files > self.most {
+                    return used;
+                }
+                if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
+                    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
+                    pending.push(path.join(name));
+                }
+            }
+        }
+        used
+    }
+
+    fn remove(mut self) -> Result<(), LayerFailure> {
+        self.is_there = false;
+        remove_tree(&self.path).step(format!("remove `{}`", self.path.display()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.is_there {
+            // The failure that made it unwanted is the one to tell.
+            let _ = remove_tree(&self.path);
+        }
+    }
+}
+
+/// Hands a tree of ours over to another user. Nothing of it runs yet. Iterative: a tree may be deep.
+fn give(top: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
+    let mut pending = vec![top.to_owned()];
+    while let Some(path) = pending.pop() {
+        if fs::symlink_metadata(&path)?.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                pending.push(entry?.path());
+            }
+        }
+        lchown(&path, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}

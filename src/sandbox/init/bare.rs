@@ -1,0 +1,106 @@
+//! A run where no namespace can be made: applies every layer that is left, in order, and becomes the command.
+//!
+//! - Nothing is decided here, as in the first process of a run with namespaces.
+//! - Whoever waits for the command and reports on it is outside of these layers, where no signal of the command reaches it.
+
+use super::landlock::{self, Rules};
+use super::mounts::Provided;
+use super::receipt::{self, Sources};
+use super::seccomp::Filters;
+use super::{Step, capabilities, command, limits, send};
+use crate::sandbox::report::Keepers;
+use crate::sandbox::setup::{Job, LayerFailure, ReportLine, View};
+use crate::sandbox::slot::Streams;
+use crate::sandbox::sys;
+use caps::{CapSet, Capability};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What a run begins with.
+pub(in crate::sandbox) struct Start<'a> {
+    pub(in crate::sandbox) view: &'a View,
+    pub(in crate::sandbox) job: &'a Job,
+    pub(in crate::sandbox) rules: &'a Rules,
+    pub(in crate::sandbox) filters: &'a Filters,
+    pub(in crate::sandbox) keepers: Keepers,
+    pub(in crate::sandbox) tree: Provided,
+    /// The user and group to become, for a caller that is root.
+    pub(in crate::sandbox) identity: Option<(u32, u32)>,
+    /// Processes of that user that are not of this run.
+    pub(in crate::sandbox) others: u64,
+    pub(in crate::sandbox) streams: Streams,
+    /// One byte arrives when the guard has put this process into its groups; its end, when the guard is gone.
+    pub(in crate::sandbox) admitted: OwnedFd,
+    /// Gets a byte when the command could not be started, and closes when it was.
+    pub(in crate::sandbox) failed: OwnedFd,
+}
+
+/// Becomes the command, or says why not. Never returns.
+pub(in crate::sandbox) fn run(start: Start<'_>) -> ! {
+    let Start { streams, .. } = &start;
+    let (Ok(report), Ok(failed)) = (streams.report.try_clone(), start.failed.try_clone()) else {
+        sys::exit_now(1)
+    };
+    let (mut report, mut failed) = (File::from(report), File::from(failed));
+    let line = enter(start, &mut report).unwrap_or_else(ReportLine::Layer);
+    // Whom this does not reach sees that the process is gone.
+    let _ = send(&mut report, &line);
+    let _ = failed.write_all(b"1");
+    sys::exit_now(1)
+}
+
+/// Applies the layers and becomes the command. The order is the program.
+fn enter(start: Start<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
+    let Start {
+        view,
+        job,
+        rules,
+        filters,
+        keepers,
+        tree,
+        identity,
+        others,
+        streams,
+        admitted,
+        failed: _,
+    } = start;
+    // As the caller, to whom these files belong.
+    let sources = Sources::open()?;
+    // The guard holds one back.
+    sys::reset_signals();
+    limits::go_first()?;
+    let null = File::open("/dev/null").step("open /dev/null")?;
+    sys::dup_onto(null.as_fd(), 0).step("attach standard input")?;
+    sys::dup_onto(streams.stdout.as_fd(), 1).step("attach standard output")?;
+    sys::dup_onto(streams.stderr.as_fd(), 2).step("attach standard error")?;
+    File::from(admitted).read_exact(&mut [0]).step("wait for the groups")?;
+    nix::unistd::setsid().step("start a session without a terminal")?;
+    match sys::join_new_session_keyring() {
+        // Somebody around us refuses it, as most containers do: then the command cannot reach the old one either.
+        Err(Errno::EPERM | Errno::ENOSYS) => {}
+        joined => joined.step("join a new session keyring")?,
+    }
+    limits::apply(&job.limits, keepers.nproc(job.limits.pids).saturating_add(others))?;
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+        capabilities::lock()?;
+    }
+    if let Some((uid, gid)) = identity {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        nix::unistd::setresgid(gid, gid, gid).step("take the group id of commands")?;
+        nix::unistd::setresuid(uid, uid, uid).step("take the user id of commands")?;
+    }
+    // A change of the user id takes this back.
+    sys::set_parent_death_signal(Signal::SIGKILL).step("follow the guard into death")?;
+    nix::sys::prctl::set_no_new_privs().step("set no_new_privs")?;
+    capabilities::empty()?;
+    landlock::restrict(rules, job.network)?;
+    // Last: the filter forbids the calls made above.
+    filters.install_without_namespaces()?;
+    let receipt = receipt::take(view, job, sources, tree, keepers, filters)?;
+    send(report, &ReportLine::Receipt(Box::new(receipt))).step("send the receipt")?;
+    command::become_it(job)
+}
