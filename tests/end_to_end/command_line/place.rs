@@ -174,20 +174,8 @@ impl Place {
     /// There is no process, mount, temporary directory, worktree or lock of a call that has ended.
     #[track_caller]
     pub(super) fn leaves_nothing(&self) {
-        let home = format!("HOME={}", self.word("home"));
-        let end = Instant::now() + Duration::from_secs(5);
-        while !holding_in_environment(&home).is_empty() {
-            assert!(
-                Instant::now() < end,
-                "still running: {:?}",
-                holding_in_environment(&home)
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(&self.word("")), "{mounts}");
+        self.is_quiet();
         for empty in [
-            "tmp",
             "home/.cache/factory/candidates",
             "home/.local/state/factory/locks",
             "repository/.git/worktrees",
@@ -201,6 +189,32 @@ impl Place {
         {
             let name = path.file_name().unwrap().to_string_lossy();
             assert!(!name.ends_with(".lock") && !name.ends_with(".aside"), "{path:?}");
+        }
+    }
+
+    /// Nothing runs, is mounted or lies in the directory for temporary files any more, also when a call was killed.
+    #[track_caller]
+    fn is_quiet(&self) {
+        let home = format!("HOME={}", self.word("home"));
+        let end = Instant::now() + Duration::from_secs(5);
+        while !holding_in_environment(&home).is_empty() {
+            assert!(
+                Instant::now() < end,
+                "still running: {:?}",
+                holding_in_environment(&home)
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&self.word("")), "{mounts}");
+        assert_eq!(names(&self.path("tmp")), [""; 0], "in tmp");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.is_quiet();
         }
     }
 }
