@@ -39,8 +39,8 @@ tell() {
     name=$1 who=$2
     shift 2
     case $who in
-    root) (cd /root/repository && HOME=/root timeout 60 "$@") >/tmp/out 2>/tmp/err ;;
-    user) su user -c "cd ~/repository && exec timeout 60 $*" >/tmp/out 2>/tmp/err ;;
+    root) (cd /root/repository && HOME=/root timeout 90 "$@") >/tmp/out 2>/tmp/err ;;
+    user) su user -c "cd ~/repository && exec timeout 90 $*" >/tmp/out 2>/tmp/err ;;
     esac
     code=$?
     printf '@case %s/%s %d\n' "$name" "$who" "$code"
@@ -73,7 +73,7 @@ limits() {
     tell "$1-memory" "$2" factory exec --json --profile "$4" -- probe hog-shared 256 5
     tell "$1-many" "$2" factory exec --json --profile "$4" -- probe hog-many 4 40 5
     tell "$1-pids" "$2" factory exec --json --profile "$4" -- probe fork 100 5
-    tell "$1-cpu" "$2" factory exec --json --profile "$4" -- probe spin 30
+    tell "$1-cpu" "$2" factory exec --json --profile "$4" -- probe spin 60
     tell "$1-peak" "$2" factory exec --json --profile "$4" -- probe hog 40
     tell "$1-left" "$2" find "/sys/fs/cgroup$3" -name 'factory-*'
 }
