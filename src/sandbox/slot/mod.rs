@@ -252,8 +252,18 @@ impl Slot {
         let Some(mut running) = self.running.take() else { return };
         let _ = sys::wait_for(running.process.pid);
         // The first process may have been a victim itself, before it could tell.
-        let starved = self.groups.counts().oom_kills.unwrap_or(0) > 0;
+        let counts = self.groups.counts();
+        let starved = counts.oom_kills.unwrap_or(0) > 0;
         let limit = running.limit.or(starved.then_some(LimitKind::Memory));
+        // What the group counted since the last look, which a run that was killed did not tell.
+        let peak = Peak {
+            memory_bytes: running.peak.memory_bytes.max(counts.memory_peak_bytes.unwrap_or(0)),
+            cpu_ms: running.peak.cpu_ms.max(counts.cpu_ms.unwrap_or(0)),
+            ..running.peak
+        };
+        if peak != running.peak {
+            tell(&mut running.report, &ReportLine::Peak(peak));
+        }
         tell(&mut running.report, &ReportLine::Gone { limit });
     }
 
