@@ -7,8 +7,10 @@
 //! - It knows nothing of orders, models or git: a tree is a stack of plain directories.
 //!
 //! ```text
-//! policy + tree + command ─compile─▶ setup ─launch─▶ helper ─clone3─▶ init ─layers─▶ command
-//!                          report ◀──────────────────────────┴── receipt, ending
+//! policy + tree + command ─compile─▶ view + job ─launch─▶ slot ─clone3─▶ init ─layers─▶ command
+//!                                                           ▲               │
+//!                          report ◀─────────────────────────┼───────────────┴── receipt, ending
+//!                                  helper ─clone3, root─────┘
 //! ```
 //!
 //! # In a program of your own
