@@ -159,23 +159,34 @@ pub(super) fn place(path: &Path) -> Result<(), Refused> {
             "grant the one directory that holds the tool, such as one below /opt or /usr/local",
         ));
     }
+    if is_below_home(path) {
+        return Err(refused_home(path));
+    }
     Ok(())
+}
+
+/// Whether this is a home directory by its place, whoever's.
+fn is_below_home(path: &Path) -> bool {
+    path.parent() == Some(Path::new("/home"))
+}
+
+fn refused_home(path: &Path) -> Refused {
+    refused(
+        format!("`{}` holds a home directory, with its keys", path.display()),
+        "grant the one directory below it that holds the tool",
+    )
 }
 
 /// Whether nothing below a place is the operator's own or ours.
 pub(super) fn private(path: &Path, places: &Places) -> Result<(), Refused> {
     let shown = path.display();
     let holds = |other: &Path| other.starts_with(path) || path.starts_with(other);
-    let is_home = path.parent() == Some(Path::new("/home"))
-        || places
-            .home
-            .as_deref()
-            .is_some_and(|home| spellings(home).any(|home| home.starts_with(path)));
-    if is_home {
-        return Err(refused(
-            format!("`{shown}` holds a home directory, with its keys"),
-            "grant the one directory below it that holds the tool",
-        ));
+    let is_home = places
+        .home
+        .as_deref()
+        .is_some_and(|home| spellings(home).any(|home| home.starts_with(path)));
+    if is_home || is_below_home(path) {
+        return Err(refused_home(path));
     }
     if let Some(own) = places.own.iter().find(|own| spellings(own).any(|own| holds(&own))) {
         return Err(refused(

@@ -293,83 +293,20 @@ fn ids_that_mean_nothing_are_named() {
         (Some("fail"), Some("you"))
     );
     assert!(answer.text("userns.create").contains("--map-group"));
-    // Root of a namespace that lacks the id which stands for root.
+    // Root of a namespace in which there is no other id. Where that one is the host's root, it is not used.
     let answer = Answer::of(&place.inside("exec \"$0\" \"$@\"", &DOCTOR));
-    assert_eq!(answer.exit_code(), 21, "{}", answer.0);
-    assert_eq!(answer.status("userns.rights"), "fail");
-    assert!(answer.text("userns.rights").contains("ordinary user of it"));
-    assert_eq!(answer.status("sandbox"), "fail");
-    // The tree could not even be handed to the id that stands for root.
-    assert!(!place.inside("exec \"$0\" \"$@\"", &EXEC).status.success());
-}
-
-// What is left without user namespaces.
-
-const LEGACY_DOCTOR: [&str; 4] = ["doctor", "--json", "--profile", "legacy-kernel"];
-const LEGACY_EXEC: [&str; 7] = [
-    "exec",
-    "--profile",
-    "legacy-kernel",
-    "--",
-    "sh",
-    "-c",
-    "pwd; ls scripts | cat",
-];
-
-fn runs_in_a_copy(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let (directory, rest) = stdout.split_once('\n').unwrap();
-    assert!(
-        directory.contains("/factory-bare-") && rest == "verify.sh\n",
-        "{stdout}"
-    );
-    let scratch = std::path::Path::new(directory).parent().unwrap();
-    assert!(!scratch.exists(), "{} is left", scratch.display());
-    assert!(stderr(output).contains("without namespaces"), "{}", stderr(output));
-}
-
-#[test]
-fn the_legacy_profile_runs_where_no_namespace_can_be_made_and_the_doctor_says_so() {
-    let place = Place::new();
-    let script = format!("echo 1 > /proc/sys/user/max_user_namespaces; {ORDINARY}");
-    let answer = Answer::of(&place.inside(&script, &LEGACY_DOCTOR));
-    assert_eq!(answer.exit_code(), 0, "{}", answer.0);
-    assert_eq!(
-        (answer.status("userns.create"), answer.status("sandbox")),
-        ("fail", "ok"),
-        "{}",
-        answer.0
-    );
-    runs_in_a_copy(&place.inside(&script, &LEGACY_EXEC));
-    // The control: every other profile is refused there.
-    assert_eq!(place.inside(&script, &EXEC).status.code(), Some(21));
-}
-
-#[test]
-fn the_legacy_profile_runs_behind_a_filter_that_refuses_namespaces() {
-    let place = Place::new();
-    let calls = [libc::SYS_clone3, libc::SYS_unshare, libc::SYS_mount, libc::SYS_keyctl];
-    let refuse = || SeccompAction::Errno(libc::EPERM as u32);
-    let answer = Answer::of(&place.behind(&calls, refuse(), &LEGACY_DOCTOR));
-    assert_eq!(answer.exit_code(), 0, "{}", answer.0);
-    runs_in_a_copy(&place.behind(&calls, refuse(), &LEGACY_EXEC));
-    assert_eq!(place.behind(&calls, refuse(), &EXEC).status.code(), Some(21));
-    // What this rung itself is made of is not done without.
-    let without = [libc::SYS_landlock_create_ruleset];
-    let answer = Answer::of(&place.behind(&without, SeccompAction::Errno(libc::ENOSYS as u32), &LEGACY_DOCTOR));
-    assert_eq!(answer.exit_code(), 21, "{}", answer.0);
-    let waived = [
-        "exec",
-        "--profile",
-        "legacy-kernel",
-        "--waive",
-        "landlock",
-        "--",
-        "true",
-    ];
-    let run = place.behind(&without, SeccompAction::Errno(libc::ENOSYS as u32), &waived);
-    assert_eq!(run.status.code(), Some(21), "{run:?}");
+    let exec = place.inside("exec \"$0\" \"$@\"", &EXEC);
+    if is_root() {
+        assert_eq!(answer.exit_code(), 21, "{}", answer.0);
+        assert_eq!(answer.status("userns.rights"), "fail");
+        assert!(answer.text("userns.rights").contains("ordinary user of it"));
+        assert_eq!(answer.status("sandbox"), "fail");
+        assert!(!exec.status.success());
+    } else {
+        // An ordinary user's own id by another name.
+        assert_eq!(answer.exit_code(), 0, "{}", answer.0);
+        assert!(exec.status.success(), "{exec:?}");
+    }
 }
 
 // Where /proc is covered or missing.

@@ -100,7 +100,8 @@ fn memory_is_counted_for_all_processes_together() {
     policy.limits.memory = Bytes(64 * MIB);
     let report = ground.report(&policy, &["hog-many", "5", "24", "20"]);
     let peak = reached(&report, LimitKind::Memory, 64 * MIB, limit_keepers().memory);
-    assert!((48 * MIB..140 * MIB).contains(&peak), "{peak}");
+    // A sampler comes late, and counts pages of the program for each process.
+    assert!((48 * MIB..200 * MIB).contains(&peak), "{peak}");
     within(&ground.report(&policy, &["hog-many", "3", "8", "1"]));
 }
 
