@@ -6,7 +6,7 @@ use crate::{Side, compare, median};
 use factory::sandbox::Command;
 use std::process::Stdio;
 
-/// Work that compiles, that interprets, and that walks paths.
+/// Work that compiles, that interprets, and that walks paths. Some directories of the system are closed to the id inside.
 const LOADS: [(&str, &str, &str); 3] = [
     (
         "gcc -O2 on a generated file",
@@ -21,7 +21,7 @@ const LOADS: [(&str, &str, &str); 3] = [
     ),
     (
         "find over /usr/include and /usr/share",
-        "find /usr/include /usr/share > /dev/null",
+        "find /usr/include /usr/share > /dev/null 2>&1; true",
         "target: at most 1.05 x plain",
     ),
 ];
