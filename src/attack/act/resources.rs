@@ -89,11 +89,7 @@ fn hog_many(words: &[String]) -> Done {
             Some(child) => children.push(child),
         }
     }
-    let refusals = children
-        .into_iter()
-        .filter_map(|child| wait_for(child).ok())
-        .filter(|code| *code != 0)
-        .count();
+    let refusals = refusals_among(children);
     match refusals {
         0 => Ok(format!("hold {} MiB together", count * each)),
         _ => refused(Errno::ENOMEM, format!("{refusals} of {count} were refused")),
@@ -174,15 +170,17 @@ fn spin_many(words: &[String]) -> Done {
             Some(child) => children.push(child),
         }
     }
-    let refusals = children
-        .into_iter()
-        .filter_map(|child| wait_for(child).ok())
-        .filter(|code| *code != 0)
-        .count();
+    let refusals = refusals_among(children);
     match refusals {
         0 => Ok(format!("compute for {} ms together", count * milliseconds)),
         _ => refused(Errno::EINTR, format!("{refusals} of {count} were ended")),
     }
+}
+
+/// Waits for all and counts those that did not end well.
+fn refusals_among(children: Vec<i32>) -> usize {
+    let codes = children.into_iter().filter_map(|child| wait_for(child).ok());
+    codes.filter(|code| *code != 0).count()
 }
 
 /// User and system time of this process.
