@@ -9,13 +9,19 @@
 //! removed. Deliberately unknown here: what the bytes mean, and where a program keeps its state.
 
 mod aside;
+mod crash;
 mod error;
 mod lock;
+mod process;
 mod remove;
 
 pub use aside::Aside;
+#[cfg(debug_assertions)]
+pub use crash::arm_crash_points;
+pub use crash::crash_point;
 pub use error::DurableError;
 pub use lock::Lock;
+pub use process::{Fate, ProcessMark, boot_id};
 pub use remove::remove_tree;
 
 use std::fs::{DirBuilder, File};

@@ -1,14 +1,41 @@
 //! Payloads beside the database, one file each, named by their SHA-256: `blobs/ab/cdef…`.
 
-use super::JournalError;
+use super::{JournalError, Recorded};
 use crate::durable::{DurableError, ensure_dir, sync_dir, write_new};
 use crate::types::Sha256;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// The largest payload, in bytes.
 pub const MAX_BLOB_BYTES: usize = 64 << 20;
+
+/// The fields of bodies that name blobs.
+const NAMES: [&str; 3] = ["answer", "text", "evidence"];
+
+/// The entry that says which blobs were removed because their time was over: a list under `blobs`.
+pub const BLOBS_REMOVED: &str = "blob.removed";
+
+/// The blobs that entries name.
+pub(super) fn named(entries: &[Recorded]) -> BTreeSet<Sha256> {
+    // Version 1 said `answer` and `evidence` too, but kept no evidence of rejected candidates.
+    let of_this_version = entries.iter().filter(|entry| entry.version > 1);
+    of_this_version
+        .flat_map(|entry| NAMES.iter().filter_map(|name| entry.body.get(name)?.as_str()))
+        .filter_map(|digest| digest.parse().ok())
+        .collect()
+}
+
+/// The blobs that were removed.
+pub(super) fn removed(entries: &[Recorded]) -> BTreeSet<Sha256> {
+    let removals = entries.iter().filter(|entry| entry.kind == BLOBS_REMOVED);
+    removals
+        .filter_map(|entry| entry.body.get("blobs")?.as_array())
+        .flatten()
+        .filter_map(|digest| digest.as_str()?.parse().ok())
+        .collect()
+}
 
 pub(super) fn put(blobs: &Path, bytes: &[u8]) -> Result<Sha256, JournalError> {
     if bytes.len() > MAX_BLOB_BYTES {

@@ -16,13 +16,16 @@ mod chain;
 mod error;
 mod schema;
 
-pub use blob::MAX_BLOB_BYTES;
+pub use blob::{BLOBS_REMOVED, MAX_BLOB_BYTES};
 pub use error::JournalError;
 
+use crate::durable::crash_point;
 use crate::types::{RunId, Sha256};
 use chain::Link;
 use rusqlite::{Connection, Row, TransactionBehavior};
+use schema::Selects;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -81,6 +84,9 @@ pub struct Entry {
 pub struct Recorded {
     /// Its place in the journal, from 1, without gaps.
     pub seq: u64,
+    /// The version of its layout.
+    #[serde(skip_serializing_if = "is_first_version")]
+    pub version: u32,
     /// When it was recorded, in milliseconds since 1970-01-01 UTC by the host's clock, which may have been set back.
     pub at_ms: u64,
     /// The run that it belongs to.
@@ -97,13 +103,25 @@ pub struct Recorded {
     pub hash: Sha256,
 }
 
+fn is_first_version(version: &u32) -> bool {
+    *version == 1
+}
+
 /// An open journal. It may be sent to another thread, and several processes may have the same one open.
-#[derive(Debug)]
 pub struct Journal {
     connection: Connection,
+    selects: Selects,
     database: PathBuf,
     blobs: PathBuf,
     access: Access,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,9 +155,10 @@ impl Journal {
 
     fn open_existing(state_dir: &Path, access: Access) -> Result<Self, JournalError> {
         let database = state_dir.join(DATABASE);
-        let connection = schema::connect(&database, access == Access::ReadOnly)?;
+        let (connection, selects) = schema::connect(&database, access == Access::ReadOnly)?;
         Ok(Journal {
             connection,
+            selects,
             database,
             blobs: state_dir.join("blobs"),
             access,
@@ -154,18 +173,20 @@ impl Journal {
     pub fn append(&mut self, entry: &Entry) -> Result<u64, JournalError> {
         self.require_write_access()?;
         let body = check_entry(entry)?;
+        crash_point(&format!("before the entry {} ({})", entry.kind, entry.phase.as_str()));
         let failed = JournalError::sql("append to", &self.database);
         // IMMEDIATE takes the write lock before the newest hash is read; two writers cannot both build on the same entry.
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&failed)?;
-        let last = read(&transaction, &self.database, Which::Newest)?.pop();
+        let last = read(&transaction, &self.selects, &self.database, &Which::Newest)?.pop();
         let (seq, previous): (u64, _) = last.map_or((1, chain::GENESIS.to_owned()), |last| {
             (last.seq + 1, last.hash.to_string())
         });
         let (run, at_ms) = (entry.run.to_string(), now_ms());
         let link = Link {
+            version: schema::ENTRY_VERSION,
             seq,
             at_ms,
             run: &run,
@@ -178,6 +199,7 @@ impl Journal {
             .execute(schema::INSERT, schema::row(&link, link.hash(&previous)))
             .map_err(&failed)?;
         transaction.commit().map_err(&failed)?;
+        crash_point(&format!("after the entry {} ({})", entry.kind, entry.phase.as_str()));
         Ok(seq)
     }
 
@@ -186,7 +208,7 @@ impl Journal {
     /// # Errors
     /// `Host` when the database cannot be read or the chain is broken.
     pub fn entries(&self) -> Result<Vec<Recorded>, JournalError> {
-        self.read(Which::All)
+        self.read(&Which::All)
     }
 
     /// The entries of one run, in order, each checked against the one before it in the journal.
@@ -194,7 +216,45 @@ impl Journal {
     /// # Errors
     /// `Host` when the database cannot be read or one of these links is broken.
     pub fn entries_of(&self, run: RunId) -> Result<Vec<Recorded>, JournalError> {
-        self.read(Which::Of(run))
+        self.read(&Which::Of(run))
+    }
+
+    /// The entries of one kind that are about `key`, in order, each checked like those of [`Journal::entries_of`]: what
+    /// their body has under `key`, or else under `order_id`.
+    ///
+    /// # Errors
+    /// `Host` when the database cannot be read or one of these links is broken.
+    pub fn entries_about(&self, kind: &str, key: &str) -> Result<Vec<Recorded>, JournalError> {
+        self.read(&Which::About {
+            kind: kind.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+
+    /// The runs that have an entry of the kind `opened` and none of the kind `closed`, in the order in which they began.
+    ///
+    /// # Errors
+    /// `Host` when the database cannot be read.
+    pub fn unclosed(&self, opened: &str, closed: &str) -> Result<Vec<RunId>, JournalError> {
+        let failed = JournalError::sql("read", &self.database);
+        let mut statement = self.connection.prepare_cached(schema::UNCLOSED).map_err(&failed)?;
+        let runs = statement
+            .query_map([opened, closed], |row| row.get::<_, String>(0))
+            .map_err(&failed)?;
+        runs.map(|run| {
+            run.map_err(&failed)?
+                .parse()
+                .map_err(|_| JournalError::damaged(&self.database, 0, "a run is no run id"))
+        })
+        .collect()
+    }
+
+    /// The place of the newest entry; zero when there is none.
+    ///
+    /// # Errors
+    /// `Host` when the database cannot be read or the newest entry is damaged.
+    pub fn newest(&self) -> Result<u64, JournalError> {
+        Ok(self.read(&Which::Newest)?.pop().map_or(0, |entry| entry.seq))
     }
 
     /// Stores a payload and returns the name under which [`Journal::blob`] gives it back, once it is on disk.
@@ -215,22 +275,35 @@ impl Journal {
         blob::get(&self.blobs, digest)
     }
 
-    /// Checks the database and the whole chain, and returns the number of entries. Blobs are checked when they are read.
+    /// Checks the database, the whole chain, and every blob that an entry names.
     ///
     /// # Errors
-    /// `Host` when the database cannot be read or anything is damaged.
-    pub fn check(&self) -> Result<u64, JournalError> {
+    /// `Host` when the database cannot be read or anything is damaged or missing.
+    pub fn check(&self) -> Result<Checked, JournalError> {
         schema::check_pages(&self.connection, &self.database)?;
-        Ok(self.entries()?.len() as u64)
+        let entries = self.entries()?;
+        let mut checked = Checked {
+            entries: entries.len() as u64,
+            ..Checked::default()
+        };
+        let removed = blob::removed(&entries);
+        for digest in blob::named(&entries) {
+            match self.blob(digest) {
+                Ok(_) => checked.blobs += 1,
+                Err(JournalError::BlobMissing { .. }) if removed.contains(&digest) => checked.removed += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(checked)
     }
 
-    fn read(&self, which: Which) -> Result<Vec<Recorded>, JournalError> {
+    fn read(&self, which: &Which) -> Result<Vec<Recorded>, JournalError> {
         // One snapshot, so that a writer cannot come between two looks at the same journal.
         let snapshot = self
             .connection
             .unchecked_transaction()
             .map_err(JournalError::sql("read", &self.database))?;
-        read(&snapshot, &self.database, which)
+        read(&snapshot, &self.selects, &self.database, which)
     }
 
     fn require_write_access(&self) -> Result<(), JournalError> {
@@ -243,26 +316,44 @@ impl Journal {
     }
 }
 
+/// What a check looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Entries, each of which continues the chain.
+    pub entries: u64,
+    /// Blobs, each of which has the digest that it is named by.
+    pub blobs: u64,
+    /// Blobs that are gone because their time was over.
+    pub removed: u64,
+}
+
 /// The entries that are wanted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Which {
     All,
     Newest,
     Of(RunId),
+    About { kind: String, key: String },
 }
 
 /// Reads entries and checks that each continues the chain, and that the newest one is still there.
-fn read(connection: &Connection, database: &Path, which: Which) -> Result<Vec<Recorded>, JournalError> {
+fn read(
+    connection: &Connection,
+    selects: &Selects,
+    database: &Path,
+    which: &Which,
+) -> Result<Vec<Recorded>, JournalError> {
     let failed = JournalError::sql("read", database);
-    let (condition, run) = match which {
-        Which::All => ("TRUE", None),
-        Which::Newest => ("e.seq = (SELECT max(seq) FROM entry)", None),
-        Which::Of(run) => ("e.run = ?1", Some(run.to_string())),
+    let (condition, parameters) = match which {
+        Which::All => ("TRUE", Vec::new()),
+        Which::Newest => ("e.seq = (SELECT max(seq) FROM entry)", Vec::new()),
+        Which::Of(run) => ("e.run = ?1", vec![run.to_string()]),
+        Which::About { kind, key } => (selects.by_key.as_str(), vec![kind.clone(), key.clone()]),
     };
-    let mut statement = connection
-        .prepare_cached(&format!("{} WHERE {condition} ORDER BY e.seq", schema::SELECT))
+    let mut statement = connection.prepare_cached(&selects.of(condition)).map_err(&failed)?;
+    let mut rows = statement
+        .query(rusqlite::params_from_iter(parameters))
         .map_err(&failed)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(run)).map_err(&failed)?;
     let mut entries: Vec<Recorded> = Vec::new();
     while let Some(row) = rows.next().map_err(&failed)? {
         let entry = checked(row, database)?;
@@ -302,6 +393,7 @@ fn checked(row: &Row<'_>, database: &Path) -> Result<Recorded, JournalError> {
     let text = |column: &str| row.get::<_, String>(column).map_err(|_| damaged("a field is no text"));
     let at_ms = number(row, "at_ms").ok_or_else(|| damaged("its time is no time"))?;
     let attempt = row.get("attempt").map_err(|_| damaged("its attempt is no number"))?;
+    let version = row.get("version").map_err(|_| damaged("its version is no number"))?;
     let (run, phase, kind, body, stored) = (
         text("run")?,
         text("phase")?,
@@ -319,6 +411,7 @@ fn checked(row: &Row<'_>, database: &Path) -> Result<Recorded, JournalError> {
         (_, None) => return Err(damaged("the entry before it is missing")),
     };
     let link = Link {
+        version,
         seq,
         at_ms,
         run: &run,
@@ -333,6 +426,7 @@ fn checked(row: &Row<'_>, database: &Path) -> Result<Recorded, JournalError> {
     }
     Ok(Recorded {
         seq,
+        version,
         at_ms,
         run: run.parse().map_err(|_| damaged("its run is no run id"))?,
         phase: Phase::from_stored(&phase).ok_or_else(|| damaged("its phase is unknown"))?,

@@ -5,15 +5,18 @@ use super::chain::Link;
 use crate::durable::{Aside, DurableError, ensure_dir};
 use crate::types::Sha256;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
 
 /// Marks the database as ours: `fact` in ASCII. Source: SQLite, "Database File Format", section 1.3.17.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"fact");
 
-/// The version of the tables that this program writes.
-const VERSION: i32 = 1;
+/// The version of the tables that this program writes. Version 1 had neither versions of entries nor the index by key.
+const VERSION: i32 = 2;
+
+/// The version of the entries that this program writes: what their hash covers, and what each kind of body holds.
+pub(super) const ENTRY_VERSION: u32 = 2;
 
 /// How long one statement waits for another process to finish its own. An append takes milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,18 +32,25 @@ CREATE TABLE entry (
     kind    TEXT NOT NULL,
     attempt INTEGER,
     body    TEXT NOT NULL,
-    hash    TEXT NOT NULL
+    hash    TEXT NOT NULL,
+    version INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE INDEX entry_by_run ON entry (run, seq);
 CREATE TRIGGER entry_is_final BEFORE UPDATE ON entry BEGIN SELECT raise(ABORT, 'journal entries are final'); END;
 CREATE TRIGGER entry_is_kept BEFORE DELETE ON entry BEGIN SELECT raise(ABORT, 'journal entries are kept'); END;
 ";
 
-pub(super) const INSERT: &str = "INSERT INTO entry (seq, at_ms, run, phase, kind, attempt, body, hash)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+/// What an entry is about, by which it is found again: the order, or the digest of what was asked or judged.
+const KEY: &str = "coalesce(json_extract(body, '$.key'), json_extract(body, '$.order_id'))";
+
+/// What version 1 lacks.
+const MIGRATION: &str = "ALTER TABLE entry ADD COLUMN version INTEGER NOT NULL DEFAULT 1;";
+
+pub(super) const INSERT: &str = "INSERT INTO entry (seq, at_ms, run, phase, kind, attempt, body, hash, version)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
 /// The values for [`INSERT`].
-pub(super) fn row(link: &Link<'_>, hash: Sha256) -> [Value; 8] {
+pub(super) fn row(link: &Link<'_>, hash: Sha256) -> [Value; 9] {
     // SQLite's integers are signed; neither the number of entries nor the time since 1970 comes near the difference.
     let signed = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
     let text = |text: &str| Value::Text(text.to_owned());
@@ -54,13 +64,38 @@ pub(super) fn row(link: &Link<'_>, hash: Sha256) -> [Value; 8] {
             .map_or(Value::Null, |attempt| Value::Integer(attempt.into())),
         text(link.body),
         text(&hash.to_string()),
+        Value::Integer(link.version.into()),
     ]
 }
 
-/// Each entry with the hash of the one before it. The condition follows.
-pub(super) const SELECT: &str =
-    "SELECT e.seq, e.at_ms, e.run, e.phase, e.kind, e.attempt, e.body, e.hash, p.hash AS previous
-    FROM entry AS e LEFT JOIN entry AS p ON p.seq = e.seq - 1";
+/// Each entry with the hash of the one before it, and the conditions under which one is selected.
+pub(super) struct Selects {
+    select: String,
+    /// Of one kind and about one key: the parameters are 1 and 2.
+    pub(super) by_key: String,
+}
+
+impl Selects {
+    fn new(version: i32) -> Self {
+        let entry_version = if version > 1 { "e.version" } else { "1 AS version" };
+        Selects {
+            select: format!(
+                "SELECT e.seq, e.at_ms, e.run, e.phase, e.kind, e.attempt, e.body, e.hash, {entry_version},
+                p.hash AS previous FROM entry AS e LEFT JOIN entry AS p ON p.seq = e.seq - 1"
+            ),
+            by_key: format!("e.seq IN (SELECT seq FROM entry WHERE kind = ?1 AND {KEY} = ?2)"),
+        }
+    }
+
+    /// The statement that reads the entries for which `condition` holds, in their order.
+    pub(super) fn of(&self, condition: &str) -> String {
+        format!("{} WHERE {condition} ORDER BY e.seq", self.select)
+    }
+}
+
+/// The runs that have an entry of the first kind and none of the second.
+pub(super) const UNCLOSED: &str = "SELECT DISTINCT run FROM entry AS e WHERE kind = ?1
+    AND NOT EXISTS (SELECT 1 FROM entry AS c WHERE c.run = e.run AND c.kind = ?2) ORDER BY e.seq";
 
 /// The newest entry that is there, and the newest that ever was.
 pub(super) const HIGHEST_SEQS: &str = "SELECT coalesce((SELECT max(seq) FROM entry), 0),
@@ -96,31 +131,58 @@ fn build(path: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", VERSION)?;
     connection.execute_batch(TABLES)?;
+    connection.execute_batch(&key_index())?;
     // Last: the mode is a mark in the file, and switching to it leaves no log behind when the connection closes.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.close().map_err(|(_, error)| error)
 }
 
-/// Opens the database at `path`, if it is a journal of a version that we know.
-pub(super) fn connect(path: &Path, read_only: bool) -> Result<Connection, JournalError> {
+fn key_index() -> String {
+    format!("CREATE INDEX entry_by_key ON entry (kind, {KEY});")
+}
+
+/// Opens the database at `path`, if it is a journal of a version that we know. One of an older version is brought up to
+/// date when it is opened for writing; its entries stay as they are.
+pub(super) fn connect(path: &Path, read_only: bool) -> Result<(Connection, Selects), JournalError> {
     let access = if read_only {
         OpenFlags::SQLITE_OPEN_READ_ONLY
     } else {
         OpenFlags::SQLITE_OPEN_READ_WRITE
     };
     let failed = JournalError::sql("open", path);
-    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(&failed)?;
+    let mut connection =
+        Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(&failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
-    recognise(&connection, path)?;
+    let mut version = recognise(&connection, path)?;
     // FULL syncs the log at each commit. Without it SQLite may lose what it acknowledged when the power fails.
     connection.pragma_update(None, "synchronous", "FULL").map_err(&failed)?;
     connection
         .pragma_update(None, "trusted_schema", false)
         .map_err(&failed)?;
-    Ok(connection)
+    if version < VERSION && !read_only {
+        migrate(&mut connection).map_err(JournalError::sql("bring up to date", path))?;
+        version = VERSION;
+    }
+    let selects = Selects::new(version);
+    check_tables(&connection, path, &selects)?;
+    Ok((connection, selects))
 }
 
-fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+/// All or nothing: a crash leaves the old version or the new one.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    // Another process may have done it while we waited for the lock.
+    if version < VERSION {
+        transaction.execute_batch(MIGRATION)?;
+        transaction.execute_batch(&key_index())?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()
+}
+
+/// The version of the tables, if they are ours.
+fn recognise(connection: &Connection, path: &Path) -> Result<i32, JournalError> {
     let foreign = |source| JournalError::NotAJournal {
         path: path.to_owned(),
         source,
@@ -133,17 +195,18 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
         return Err(foreign(None));
     }
     match number("user_version")? {
-        VERSION => {}
-        found if found > VERSION => {
-            return Err(JournalError::Newer {
-                path: path.to_owned(),
-                found,
-                known: VERSION,
-            });
-        }
-        _ => return Err(foreign(None)),
+        found if found > VERSION => Err(JournalError::Newer {
+            path: path.to_owned(),
+            found,
+            known: VERSION,
+        }),
+        found if found < 1 => Err(foreign(None)),
+        found => Ok(found),
     }
-    for statement in [SELECT, HIGHEST_SEQS] {
+}
+
+fn check_tables(connection: &Connection, path: &Path, selects: &Selects) -> Result<(), JournalError> {
+    for statement in [selects.of("TRUE").as_str(), HIGHEST_SEQS] {
         match connection.prepare(statement) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => {
                 return Err(JournalError::Tables {

@@ -76,7 +76,7 @@ fn entries_come_back_in_order_and_as_they_were() {
 
     let of_other = journal.entries_of(run(OTHER)).unwrap();
     assert_eq!(of_other, entries[1..]);
-    assert_eq!(journal.check().unwrap(), 2);
+    assert_eq!(journal.check().unwrap().entries, 2);
 }
 
 #[test]
@@ -130,6 +130,7 @@ fn an_altered_journal_is_noticed_and_the_place_is_named() {
             3,
         ),
         ("changed time", "UPDATE entry SET at_ms = at_ms + 1 WHERE seq = 3", 3),
+        ("changed version", "UPDATE entry SET version = 1 WHERE seq = 3", 3),
         ("changed attempt", "UPDATE entry SET attempt = NULL WHERE seq = 3", 3),
         ("changed phase", "UPDATE entry SET phase = 'intent' WHERE seq = 3", 3),
         (
@@ -150,7 +151,7 @@ fn an_altered_journal_is_noticed_and_the_place_is_named() {
         ),
         (
             "one added",
-            "INSERT INTO entry SELECT 6, at_ms, run, phase, kind, attempt, body, hash FROM entry WHERE seq = 5",
+            "INSERT INTO entry SELECT 6, at_ms, run, phase, kind, attempt, body, hash, version FROM entry WHERE seq = 5",
             6,
         ),
         (
@@ -200,13 +201,13 @@ fn entries_can_be_neither_changed_nor_removed_by_accident() {
     for sql in ["UPDATE entry SET body = 'null'", "DELETE FROM entry WHERE seq = 5"] {
         assert!(connection.execute_batch(sql).is_err(), "{sql}");
     }
-    assert_eq!(Journal::open(dir.path()).unwrap().check().unwrap(), 5);
+    assert_eq!(Journal::open(dir.path()).unwrap().check().unwrap().entries, 5);
 }
 
 #[test]
 fn what_is_no_journal_of_ours_is_refused_by_name_and_left_as_it_is() {
     let newer = five_entries();
-    tamper(newer.path(), "PRAGMA user_version = 2");
+    tamper(newer.path(), "PRAGMA user_version = 3");
     let older = five_entries();
     tamper(older.path(), "PRAGMA user_version = 0");
     let bare = five_entries();
@@ -226,7 +227,7 @@ fn what_is_no_journal_of_ours_is_refused_by_name_and_left_as_it_is() {
     fs::write(empty.path().join(DATABASE), "").unwrap();
 
     for (dir, what) in [
-        (&newer, "format 2"),
+        (&newer, "format 3"),
         (&older, "not a journal"),
         (&bare, "lacks tables"),
         (&foreign, "not a journal"),
@@ -261,7 +262,7 @@ fn several_writers_lose_nothing() {
         }
     });
     let journal = Journal::open(dir.path()).unwrap();
-    assert_eq!(journal.check().unwrap(), 100);
+    assert_eq!(journal.check().unwrap().entries, 100);
     for writer in 0..4 {
         let written = journal.entries().unwrap().into_iter().map(|entry| entry.body);
         let own: Vec<_> = written
@@ -284,7 +285,7 @@ fn a_reader_does_not_wait_for_a_writer() {
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .unwrap();
     let journal = Journal::open_read_only(dir.path()).unwrap().unwrap();
-    assert_eq!(journal.check().unwrap(), 5);
+    assert_eq!(journal.check().unwrap().entries, 5);
     transaction.rollback().unwrap();
 }
 
@@ -324,7 +325,7 @@ fn an_entry_that_could_not_be_found_again_is_refused() {
     let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
     let result = journal.append(&entry(Phase::Fact, "test.deep", deep));
     assert!(matches!(result, Err(JournalError::Body { .. })));
-    assert_eq!(journal.check().unwrap(), 0);
+    assert_eq!(journal.check().unwrap().entries, 0);
 }
 
 #[test]
@@ -363,7 +364,7 @@ fn damaged_pages_are_an_error_and_no_panic() {
         fs::write(&path, &bytes).unwrap();
         // Some bytes are unused; whatever is reported as whole must be the whole.
         match Journal::open_read_only(dir.path()).and_then(|journal| journal.unwrap().check()) {
-            Ok(entries) => assert_eq!(entries, 5, "at {at}"),
+            Ok(checked) => assert_eq!(checked.entries, 5, "at {at}"),
             Err(error) => assert_eq!(error.class(), FailureClass::Host, "at {at}: {error}"),
         }
     }
@@ -381,7 +382,7 @@ fn a_journal_of_version_1_keeps_opening() {
     let dir = tempfile::tempdir().unwrap();
     fs::copy(fixture.join(DATABASE), dir.path().join(DATABASE)).unwrap();
     let mut journal = Journal::open(dir.path()).unwrap();
-    assert_eq!(journal.check().unwrap(), 3);
+    assert_eq!(journal.check().unwrap().entries, 3);
     let recorded = serde_json::to_string_pretty(&journal.entries().unwrap()).unwrap() + "\n";
     assert_eq!(recorded, fs::read_to_string(fixture.join("entries.json")).unwrap());
     assert_eq!(
@@ -390,7 +391,7 @@ fn a_journal_of_version_1_keeps_opening() {
             .unwrap(),
         4
     );
-    assert_eq!(journal.check().unwrap(), 4);
+    assert_eq!(journal.check().unwrap().entries, 4);
 }
 
 #[test]

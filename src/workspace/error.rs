@@ -1,5 +1,6 @@
 //! What can go wrong with a repository or a tree on disk.
 
+use crate::durable::DurableError;
 use crate::types::{FailureClass, ObjectId, Problem, RepoPath};
 use std::io;
 use std::path::PathBuf;
@@ -147,6 +148,12 @@ pub enum WorkspaceError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The cache depends on which boot this is.
+    #[error("cannot tell which boot this is")]
+    Boot {
+        /// What the kernel said.
+        source: DurableError,
+    },
     /// Somebody else could plant files in the cache.
     #[error("the tree cache {dir} can be written by others")]
     SharedCache {
@@ -176,6 +183,7 @@ impl Problem for WorkspaceError {
             | WorkspaceError::HostileEntry { .. }
             | WorkspaceError::TooLarge { .. }
             | WorkspaceError::Io { .. }
+            | WorkspaceError::Boot { .. }
             | WorkspaceError::SharedCache { .. } => FailureClass::Host,
             WorkspaceError::NotWritable { .. } => FailureClass::Proposal,
         }
@@ -222,6 +230,7 @@ impl Problem for WorkspaceError {
                 "no well-meant tool makes such a commit; see `git fsck --strict`, and do not use this history"
                     .to_owned()
             }
+            WorkspaceError::Boot { source } => return source.hint(),
             WorkspaceError::TooLarge { .. } => return None,
             WorkspaceError::NotWritable { .. } => "only regular files can be written, in directories".to_owned(),
             WorkspaceError::SharedCache { dir } => format!("chmod go-w {}, or name another cache", dir.display()),

@@ -56,7 +56,7 @@ impl TreeCache {
             return Err(WorkspaceError::SharedCache { dir });
         }
         let cache = TreeCache {
-            boot: boot_id()?,
+            boot: crate::durable::boot_id().map_err(|source| WorkspaceError::Boot { source })?,
             dir,
             top,
         };
@@ -343,10 +343,4 @@ fn refuse_countless(repository: &Repository, root: ObjectId) -> Result<(), Works
         }
     }
     Ok(())
-}
-
-/// Names the running boot. Source: random(4), `/proc/sys/kernel/random/boot_id`.
-fn boot_id() -> Result<String, WorkspaceError> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    std::fs::read_to_string(path).map_err(|source| io_error("read", path, source))
 }
