@@ -31,6 +31,8 @@ pub enum Exit {
     Locked = 22,
     /// The repository or the branch is refused.
     Repository = 23,
+    /// Dead runs cannot be brought to an end without a person.
+    Recovery = 24,
     /// The command line is wrong (`EX_USAGE` of sysexits(3)).
     Usage = 64,
     /// The order is invalid (`EX_DATAERR`).
@@ -66,6 +68,7 @@ impl Exit {
             (Class::Internal, _) => Exit::Internal,
             (_, Situation::Usage) => Exit::Usage,
             (_, Situation::Locked) => Exit::Locked,
+            (_, Situation::Recovery) => Exit::Recovery,
             (Class::Conflict | Class::Order | Class::Policy | Class::Host, Situation::Repository) => Exit::Repository,
             (Class::Rejected | Class::Limit | Class::Conflict, _) => Exit::OrderFailed,
             (Class::Proposal, _) => Exit::ModelOutput,
@@ -138,6 +141,8 @@ mod tests {
             (Class::Host, Situation::Repository, 23),
             (Class::Host, Situation::Storage, 74),
             (Class::Host, Situation::Locked, 22),
+            (Class::Host, Situation::Recovery, 24),
+            (Class::Cancelled, Situation::Crashed, 130),
             (Class::ProviderPermanent, Situation::Auth, 77),
             (Class::Order, Situation::Usage, 64),
             (Class::Cancelled, Situation::Interrupted { signal: 1 }, 129),

@@ -12,11 +12,14 @@ mod check;
 mod doctor;
 mod exec;
 pub mod exit;
+mod journal;
 mod output;
 mod plan;
 mod problem;
 mod profile;
 mod receipt;
+mod recover;
+mod release;
 mod run;
 mod show;
 mod status;
@@ -32,7 +35,7 @@ use std::ffi::OsString;
 #[command(name = "factory", bin_name = "factory", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
-    13 inconclusive, 20 host, 21 sandbox layer missing, 22 repository held by another run, 23 repository refused, 64 usage, \
+    13 inconclusive, 20 host, 21 sandbox layer missing, 22 repository held by another run, 23 repository refused, 24 recovery needs a person, 64 usage, \
     65 invalid order, 74 I/O, 75 try later, 77 key refused, 78 profile or setting, 129, 130 and 143 interrupted."
 )]
 struct Arguments {
@@ -50,6 +53,9 @@ enum Command {
     Doctor(doctor::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
+    Recover(recover::Arguments),
+    Release(release::Arguments),
+    Journal(journal::Arguments),
     Receipt(receipt::Arguments),
 }
 
@@ -64,6 +70,8 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Err(error) => return refuse(&error, wants_json),
     };
     let environment = Environment::read();
+    #[cfg(debug_assertions)]
+    environment.arm_crash_points();
     let done = match &command {
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
@@ -73,6 +81,9 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),
+        Command::Recover(arguments) => recover::recover(arguments, &environment),
+        Command::Release(arguments) => release::release(arguments, &environment),
+        Command::Journal(arguments) => journal::journal(arguments, &environment),
         Command::Receipt(arguments) => receipt::receipt(arguments),
     };
     done.unwrap_or_else(|failure| {

@@ -5,11 +5,11 @@ use crate::config::{Environment, ProviderSpec};
 use crate::llm::{ChatSettings, LlmError, Provider};
 use crate::promote::BranchMode;
 use crate::run::{
-    BranchWish, Cancel, Event, Failure, Places, Rules, Setup, Situation, Summary, VerdictName, run as run_order,
+    BranchWish, Cancel, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName, run as run_order,
     sandbox_failure,
 };
 use crate::sandbox::{Layer, Operator, Policy, load_profile};
-use crate::types::{FailureClass, RepoPath};
+use crate::types::{Bytes, FailureClass, RepoPath};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -81,16 +81,35 @@ pub(super) struct Arguments {
     /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// How long to wait for a repository that another run holds, such as 30s or 1h [default: not at all].
+    #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
+    wait: Option<Duration>,
+    /// Work as if nothing were recorded: an order that is done is done again, and the model is asked anew.
+    #[arg(long)]
+    fresh: bool,
+    /// What has to be left on each disk that is written to, before the run and before each attempt.
+    #[arg(long, value_name = "SIZE", default_value = DISK_FLOOR)]
+    disk_floor: Bytes,
     /// Print events, one JSON document a line.
     #[arg(long)]
     json: bool,
 }
 
+/// Room for a day's exported trees and records of a large repository; less is a disk that is about to be full.
+const DISK_FLOOR: &str = "256MiB";
+
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
     log_to_stderr(environment);
     let mut stage = Stage::new(arguments.json);
     match attempt(arguments, environment, &mut stage) {
-        Ok(summary) => {
+        Ok(Ended::Skipped(done)) => {
+            stage.broken?;
+            if !arguments.json {
+                output::text(&words::done(&done))?;
+            }
+            Ok(exit::code(None))
+        }
+        Ok(Ended::Ran(summary)) => {
             stage.broken?;
             if !arguments.json {
                 output::text(&words::summary(&summary))?;
@@ -115,7 +134,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8
     }
 }
 
-fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<Summary, Failure> {
+fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<Ended, Failure> {
     let setup = setup(arguments, environment)?;
     let mut provider = provider(arguments, environment)?;
     let cancel = hear_signals()?;
@@ -159,6 +178,9 @@ fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Fail
                 .unwrap_or_else(|| state_dir.join("runs")),
             state_dir,
         },
+        patience: arguments.wait.unwrap_or_default(),
+        fresh: arguments.fresh,
+        disk_floor: arguments.disk_floor,
         program: own_program()?,
         exit_code: exit::code,
     })
@@ -304,7 +326,7 @@ fn is_ignored(kind: SignalKind) -> bool {
 }
 
 /// Hears signals on a thread of its own: the steps of a run block theirs.
-fn hear_signals() -> Result<Cancel, Failure> {
+pub(super) fn hear_signals() -> Result<Cancel, Failure> {
     let (sender, receiver) = watch::channel(None);
     let runtime = runtime()?;
     let mut signals = {
@@ -426,6 +448,10 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
             }
             opened
         }
+        Event::Recovered(recovered) => words::recovered(recovered),
+        Event::Recalled { attempt, from, .. } => {
+            format!("attempt {attempt} of {max_attempts}: the model answered this before, in run {from}")
+        }
         Event::Requested { attempt, .. } => format!("attempt {attempt} of {max_attempts}: asking the model"),
         Event::Delayed {
             attempt,
@@ -436,7 +462,9 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
             words::span(0, *wait_ms),
             words::line(reason)
         ),
-        Event::Answered { .. } | Event::CommandStarted { .. } | Event::Completed { .. } => return None,
+        Event::Answered { .. } | Event::CommandStarted { .. } | Event::Completed { .. } | Event::Skipped(_) => {
+            return None;
+        }
         Event::Built { attempt, files } => {
             format!(
                 "attempt {attempt} of {max_attempts}: writes {}",

@@ -1,6 +1,6 @@
 //! Words and forms that several subcommands share.
 
-use crate::run::{AttemptSummary, Summary};
+use crate::run::{AttemptSummary, Done, Recovered, RecoveryOutcome, Source, Summary, VerdictName};
 use crate::sandbox::Layer;
 use crate::types::{escape_control, format_duration, parse_duration};
 use std::collections::BTreeSet;
@@ -90,6 +90,41 @@ pub(super) fn attempt(attempt: &AttemptSummary) -> String {
     lines
 }
 
+/// A dead run and what was done about it, as a line.
+pub(super) fn recovered(recovered: &Recovered) -> String {
+    let (order, branch) = (line(&recovered.order_id), line(&recovered.branch));
+    let what = match &recovered.outcome {
+        RecoveryOutcome::Finished { commit } => format!("it had passed; branch {branch} is at {}", commit.short()),
+        RecoveryOutcome::RolledBack => "it had changed nothing, and is closed".to_owned(),
+        RecoveryOutcome::Conflict => format!("somebody moved branch {branch} before it could, and it is closed"),
+        RecoveryOutcome::Abandoned => "it is closed as you said".to_owned(),
+    };
+    format!("recovered run {} ({order}), which was killed: {what}", recovered.run)
+}
+
+/// An order that is done already, as lines.
+pub(super) fn done(done: &Done) -> String {
+    let mut lines = format!("SKIPPED  {}\n", line(&done.order_id));
+    let mut field = |name: &str, value: &str| lines.push_str(&format!("  {name:<10}{value}\n"));
+    if let Some(run) = done.run {
+        field("done by", &format!("run {run}"));
+    }
+    field("branch", &line(&done.branch));
+    match done.commit {
+        Some(commit) => field("commit", &commit.to_string()),
+        None => field("commit", "none: the base had what the order asks for"),
+    }
+    field(
+        "known from",
+        match done.known_from {
+            Source::Journal => "the journal",
+            Source::History => "the commit's trailers",
+        },
+    );
+    field("again", "--fresh runs it all the same");
+    lines
+}
+
 /// What a finished run comes down to, as lines.
 pub(super) fn summary(summary: &Summary) -> String {
     let mut lines = format!(
@@ -103,11 +138,24 @@ pub(super) fn summary(summary: &Summary) -> String {
     field("branch", &line(&summary.branch));
     field("base", &summary.base.to_string());
     match (summary.commit, summary.unchanged) {
+        (None, _) if summary.verdict == VerdictName::AlreadySatisfied => {
+            field("commit", "none: the base has what the order asks for");
+            field(
+                "otherwise",
+                "sharpen the acceptance commands, or run with --fresh to have the model asked all the same",
+            );
+        }
         (Some(commit), false) => field("commit", &commit.to_string()),
         (Some(_), true) => field("commit", "none: the base has the change already"),
         (None, _) => field("commit", "none: the branch is where it was"),
     }
     field("attempts", &summary.attempts.len().to_string());
+    if summary.usage.recalled > 0 {
+        field(
+            "answers",
+            &format!("{} of them from the journal", summary.usage.recalled),
+        );
+    }
     if summary.commit.is_some() {
         let unproven = summary.rungs.iter().filter(|rung| rung.state.is_open());
         let names: Vec<_> = unproven.map(|rung| format!("{} {}", rung.rung, rung.name)).collect();

@@ -63,6 +63,10 @@ impl Command {
             .unwrap_or_default()
     }
 
+    pub(super) fn argv(&self) -> &[OsString] {
+        &self.argv
+    }
+
     pub(super) async fn ask(&self, request: &Request) -> Result<Answer, LlmError> {
         let prompt = format!("{}\n\n{}\n", request.system, request.user);
         let mut running = Running::start(self)?;

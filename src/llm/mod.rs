@@ -92,6 +92,22 @@ impl Provider {
         }
     }
 
+    /// Says that a request was answered before, from a record: answers that come in turn go on with the next one.
+    pub fn pass_over(&mut self, request: &Request) {
+        match self {
+            Provider::Replay(replay) => replay.pass_over(&request.key),
+            Provider::Command(_) | Provider::Chat(_) => {}
+        }
+    }
+
+    /// Tells providers apart whose answers to the same request may differ; no secret is in it.
+    pub fn identity(&self) -> String {
+        match self {
+            Provider::Command(command) => format!("{} {:?}", self.describe(), command.argv()),
+            Provider::Replay(_) | Provider::Chat(_) => self.describe(),
+        }
+    }
+
     /// The provider in a few words for people, without secrets.
     pub fn describe(&self) -> String {
         match self {

@@ -6,6 +6,13 @@ use crate::types::{RunId, Sha256, escape_control};
 const TITLE_MAX: usize = 200;
 const VALUE_MAX: usize = 500;
 
+/// The trailers by which an order is recognised as done.
+pub const ORDER_TRAILER: &str = "Factory-Order";
+/// See [`Trailers::order_key`].
+pub const ORDER_KEY_TRAILER: &str = "Factory-Order-Key";
+/// See [`Trailers::run`].
+pub const RUN_TRAILER: &str = "Factory-Run";
+
 /// What the commit says about how it came about, so that it can be recognised from history alone.
 ///
 /// Source of the form: git-interpret-trailers(1).
@@ -41,11 +48,11 @@ pub(super) fn render(title: &str, trailers: &Trailers) -> String {
     let title = line(title, TITLE_MAX);
     let mut message = format!("{}: {title}\n\n", line(order_id, TITLE_MAX));
     let mut add = |key: &str, value: &str| message.push_str(&format!("{key}: {}\n", line(value, VALUE_MAX)));
-    add("Factory-Order", order_id);
+    add(ORDER_TRAILER, order_id);
     if let Some(order_key) = order_key {
-        add("Factory-Order-Key", &order_key.to_string());
+        add(ORDER_KEY_TRAILER, &order_key.to_string());
     }
-    add("Factory-Run", &run.to_string());
+    add(RUN_TRAILER, &run.to_string());
     add("Factory-Verdict", verdict);
     add("Factory-Profile", profile);
     add("Factory-Evidence", &evidence.to_string());

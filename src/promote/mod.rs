@@ -7,18 +7,21 @@
 //! - No work tree, index, HEAD, configuration or hook is touched.
 //!
 //! It comes in two halves, so that the caller can note what is about to happen: [`prepare`] writes a commit that nothing
-//! leads to, [`commit`] moves the branch. It does not know how the verdict came about, nor what to do when the branch moved.
+//! leads to, [`commit`] moves the branch. [`settle`] finishes what was announced and never reported. It does not know how the verdict came about, nor what to do when the branch moved.
 
 mod branch;
 mod error;
 mod message;
+mod settle;
 #[cfg(test)]
 mod tests;
 
 pub use branch::{BranchMode, Target, default_branch, target};
 pub use error::PromoteError;
-pub use message::Trailers;
+pub use message::{ORDER_KEY_TRAILER, ORDER_TRAILER, RUN_TRAILER, Trailers};
+pub use settle::{Announced, Settled, settle};
 
+use crate::durable::crash_point;
 use crate::types::ObjectId;
 use crate::verify::Passed;
 use crate::workspace::{BranchSwap, Repository};
@@ -68,6 +71,17 @@ impl Prepared {
     pub fn expected(&self) -> Option<ObjectId> {
         self.target.expected
     }
+
+    /// What has to be known to finish it after a crash.
+    pub fn announce(&self) -> Announced {
+        Announced {
+            branch: self.target.branch.clone(),
+            base: self.base,
+            expected: self.target.expected,
+            commit: self.commit,
+            tree: self.tree,
+        }
+    }
 }
 
 /// A branch that moved.
@@ -114,7 +128,9 @@ pub fn prepare(
         return Ok(Outcome::Unchanged);
     }
     let message = message::render(title, trailers);
+    crash_point("the trees are written, the commit not");
     let commit = repo.write_commit(&mut written, base, &message).map_err(fail)?;
+    crash_point("the commit is written, not synced");
     repo.sync_objects(&written).map_err(fail)?;
     Ok(Outcome::Prepared(Prepared {
         target,

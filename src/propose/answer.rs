@@ -4,6 +4,7 @@ use super::Stage;
 use crate::change::{ChangeSet, Write};
 use crate::order::json::{Defects, Document, Pointer, Want, quote};
 use crate::types::{FailureClass, PathError, Problem, RepoPath};
+use serde::Serialize;
 use serde_json::Value;
 use std::ops::Range;
 
@@ -96,34 +97,67 @@ impl Problem for ProposeError {
     }
 }
 
+/// What a model answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Proposal {
+    /// Files to write.
+    Changes(ChangeSet),
+    /// Nothing is to be written: what the order asks for is there. A claim like any other.
+    NoChange {
+        /// Why, in the model's own words.
+        summary: String,
+    },
+    /// It cannot be done as ordered.
+    Blocked {
+        /// Why, in the model's own words.
+        summary: String,
+    },
+}
+
 /// Reads the answer of a model: a JSON object, bare or in one code fence, with nothing around it but blanks.
 ///
 /// Fields that are not known are passed over. Whether the files may be written is asked by [`super::check`].
 ///
 /// # Errors
 /// `Proposal`, with everything that is wrong at once.
-pub fn parse_answer(text: &str) -> Result<ChangeSet, ProposeError> {
+pub fn parse_answer(text: &str) -> Result<Proposal, ProposeError> {
     if text.len() > MAX_ANSWER_BYTES {
         return Err(ProposeError::TooLong { bytes: text.len() });
     }
     let mut document = Document::read(text, unfence(text)).map_err(|defects| ProposeError::Unreadable { defects })?;
     let root = document.take_root();
     let mut metadata_paths = 0;
-    let change_set = read_proposal(&mut document, &root, &mut metadata_paths);
+    let proposal = read_proposal(&mut document, &root, &mut metadata_paths);
     // Git's own files are the one path that no order can allow: the proposal is well-formed, and out of scope.
     let stage = match metadata_paths > 0 && metadata_paths == document.defect_count() {
         true => Stage::OutOfScope,
         false => Stage::Unparseable,
     };
     document
-        .finish(change_set)
+        .finish(proposal)
         .map_err(|defects| ProposeError::Invalid { defects, stage })
 }
 
-fn read_proposal(document: &mut Document<'_>, root: &Value, metadata_paths: &mut usize) -> Option<ChangeSet> {
+fn read_proposal(document: &mut Document<'_>, root: &Value, metadata_paths: &mut usize) -> Option<Proposal> {
     let at = &Pointer::root();
     let object = document.object(at, root, PROPOSAL)?;
     let summary = document.text(at, object, "summary", SUMMARY);
+    let without_writes = !object.contains_key("writes");
+    match object.get("kind").and_then(Value::as_str) {
+        Some("no_change") if without_writes => {
+            return summary.map(|(_, summary)| Proposal::NoChange {
+                summary: summary.to_owned(),
+            });
+        }
+        Some("blocked") if without_writes => {
+            return summary.map(|(_, summary)| Proposal::Blocked {
+                summary: summary.to_owned(),
+            });
+        }
+        // A field that version 1 does not know, like any other.
+        Some(_) | None => {}
+    }
     let (at, elements) = document.list(at, object, "writes", WRITES)?;
     if elements.is_empty() {
         document.add(
@@ -142,10 +176,10 @@ fn read_proposal(document: &mut Document<'_>, root: &Value, metadata_paths: &mut
             format!("the contents have {total} bytes together; at most {MAX_PROPOSAL_BYTES} are taken"),
         );
     }
-    Some(ChangeSet {
+    Some(Proposal::Changes(ChangeSet {
         summary: summary?.1.to_owned(),
         writes: writes.into_iter().collect::<Option<_>>()?,
-    })
+    }))
 }
 
 fn read_write(document: &mut Document<'_>, at: &Pointer, value: &Value, metadata_paths: &mut usize) -> Option<Write> {
@@ -216,7 +250,9 @@ mod tests {
             format!("```json\r\n{bare}\r\n```  \n"),
             format!("```JSON5 x\n\n{bare}\n\n```"),
         ] {
-            let change_set = parse_answer(&text).expect(&text);
+            let Proposal::Changes(change_set) = parse_answer(&text).expect(&text) else {
+                panic!("{text}");
+            };
             assert_eq!(
                 (
                     change_set.writes[0].path.as_str(),
@@ -225,6 +261,30 @@ mod tests {
                 ("a.py", "```\n")
             );
         }
+    }
+
+    #[test]
+    fn a_model_may_say_that_nothing_is_to_be_done_or_can_be() {
+        let parsed = |value: Value| parse_answer(&value.to_string());
+        let summary = "greet() is there".to_owned();
+        assert_eq!(
+            parsed(json!({"kind": "no_change", "summary": summary})).unwrap(),
+            Proposal::NoChange {
+                summary: summary.clone()
+            }
+        );
+        assert_eq!(
+            parsed(json!({"kind": "blocked", "summary": summary})).unwrap(),
+            Proposal::Blocked { summary }
+        );
+        assert!(parsed(json!({"kind": "no_change"})).is_err(), "without a reason");
+        assert!(parsed(json!({"kind": "something", "summary": ""})).is_err());
+        let mut both = one_write("a.py", "x");
+        both["kind"] = "no_change".into();
+        assert!(
+            matches!(parsed(both), Ok(Proposal::Changes(_))),
+            "files win: they are judged"
+        );
     }
 
     #[test]
@@ -320,7 +380,7 @@ mod tests {
                 .iter()
                 .map(|size| json!({"path": path, "base_sha256": "", "content": "x".repeat(*size)}))
                 .collect();
-            if let Ok(change_set) = parse_answer(&json!({"summary": "", "writes": writes}).to_string()) {
+            if let Ok(Proposal::Changes(change_set)) = parse_answer(&json!({"summary": "", "writes": writes}).to_string()) {
                 prop_assert!(!change_set.writes.is_empty());
                 prop_assert!(sizes.iter().all(|size| *size <= MAX_FILE_BYTES));
                 prop_assert!(sizes.iter().sum::<usize>() <= MAX_PROPOSAL_BYTES);

@@ -73,6 +73,11 @@ pub fn prompt(order: &WorkOrder, context: &[ContextFile], previous: Option<&Fail
     Prompt { system, user }
 }
 
+/// Names the texts around what an order says: another wording asks another question.
+pub fn template_digest() -> Sha256 {
+    Sha256::of(format!("{SYSTEM}\u{0}{USER}").as_bytes())
+}
+
 fn bullets(items: impl Iterator<Item = impl std::fmt::Display>) -> String {
     let lines: Vec<_> = items.map(|item| format!("- {item}")).collect();
     if lines.is_empty() {

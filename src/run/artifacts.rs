@@ -20,22 +20,33 @@ pub(super) struct Artifacts {
 }
 
 impl Artifacts {
-    /// Creates the directory of `run` below `parent`, which is created if need be.
+    /// The directory of `run` below `parent`, which is not created yet.
+    pub(super) fn of(parent: &Path, run: RunId) -> Self {
+        Artifacts {
+            dir: parent.join(run.to_string()),
+        }
+    }
+
+    /// Creates it, and what is above it if need be.
     ///
     /// # Errors
     /// `Host` when the file system refuses or the directory exists.
-    pub(super) fn create(parent: &Path, run: RunId) -> Result<Self, ArtifactError> {
-        let dir = parent.join(run.to_string());
+    pub(super) fn create(&self) -> Result<(), ArtifactError> {
+        let parent = self.dir.parent().unwrap_or(Path::new("."));
         ensure_dir(parent)
-            .and_then(|()| create_exclusive_dir(&dir))
+            .and_then(|()| create_exclusive_dir(&self.dir))
             .map_err(|source| ArtifactError::Directory {
-                path: dir.clone(),
+                path: self.dir.clone(),
                 source,
-            })?;
-        Ok(Artifacts { dir })
+            })
     }
 
-    /// Removes the directory of a run that could not be opened: nothing would ever lead to it.
+    /// The directory of a run that was opened by somebody else.
+    pub(super) fn existing(dir: &Path) -> Self {
+        Artifacts { dir: dir.to_owned() }
+    }
+
+    /// Removes the directory of a run that could not be opened: there is nothing in it to read.
     pub(super) fn discard(self) {
         // It is in the way of nobody, and why the run could not be opened is the news.
         let _ = std::fs::remove_dir_all(&self.dir);

@@ -4,12 +4,18 @@ use super::artifacts::{Artifacts, json};
 use super::event::{Event as Told, Observer};
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
+use super::finished::{Done, finished};
 use super::fold::Opened;
-use super::ground::{Aim, Cancel, Setup, aim, workspace_failure};
+use super::ground::{Cancel, Setup, aim, refuse_places, workspace_failure};
+use super::hold::{Lease, hold};
+use super::key::order_key;
+use super::past::{Past, unreadable};
+use super::recover::recover;
+use super::room;
 use super::state::{End, Event, State, next};
 use super::steps::{Ground, Hand};
 use super::summary::{AttemptSummary, SCHEMA, Summary, UsageSummary, VerdictName};
-use crate::durable::{DurableError, Lock, ensure_dir};
+use crate::durable::{Lock, crash_point, remove_tree};
 use crate::journal::{Entry, Journal, JournalError, MAX_BODY_BYTES, Phase};
 use crate::llm::Provider;
 use crate::promote::Target;
@@ -18,28 +24,99 @@ use crate::types::{FailureClass, ObjectId, RunId, Sha256};
 use crate::verify::{Rung, RungState, rungs};
 use crate::workspace::{Repository, Snapshot};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How a run ended that was not refused.
+#[derive(Debug)]
+pub enum Ended {
+    /// It took its course.
+    Ran(Box<Summary>),
+    /// There was nothing to run: the order is done.
+    Skipped(Done),
+}
 
 /// Runs one order.
 ///
-/// A run that was opened gives a summary, whatever became of it.
+/// First of all the repository is taken, and what dead runs left in it is brought to an end. A run that was opened gives a
+/// summary, whatever became of it.
 ///
 /// # Errors
 /// When no run could be opened, or its end could not be recorded.
 pub async fn run(
     setup: &Setup,
     provider: &mut Provider,
-    cancel: Cancel,
+    mut cancel: Cancel,
     observe: &mut Observer<'_>,
-) -> Result<Summary, Failure> {
+) -> Result<Ended, Failure> {
     let repository = Repository::open(&setup.repository).map_err(|error| workspace_failure(&error))?;
+    refuse_places(setup, &repository)?;
+    check_room(setup, &repository)?;
+    // What is wrong with the order's branch is said before anybody waits for anything.
+    aim(setup, &repository)?;
+    let mut journal = Journal::open(&setup.places.state_dir).map_err(unreadable)?;
+    let purpose = format!("order {}", setup.order.id);
+    let lock = hold(&repository, &purpose, setup.patience, &mut cancel).await?;
+    for recovered in recover(&mut journal, &repository, setup.exit_code)? {
+        observe(&Told::Recovered(&recovered));
+    }
+    // Again: the branch may have moved while we waited, or by what was recovered.
     let aim = aim(setup, &repository)?;
     let snapshot = repository
         .snapshot(aim.base)
         .map_err(|error| workspace_failure(&error))?;
-    Run::open(setup, provider, cancel, observe, &repository, &snapshot, aim)?
-        .drive()
-        .await
+    if !setup.fresh
+        && let Some(done) = finished(setup, &repository, &journal, (&aim.target.branch, aim.base))?
+    {
+        tell_skipped(&done, observe);
+        return Ok(Ended::Skipped(done));
+    }
+    let order_key = order_key(setup, |path| snapshot.entry(path)).map_err(|error| workspace_failure(&error))?;
+    let past = Past::of(&journal, &repository, &setup.order.id, order_key)?;
+    past.refuse_quarantined(&setup.order.id)?;
+    let ground = Given {
+        repository: &repository,
+        snapshot: &snapshot,
+        target: aim.target,
+        order_key,
+        past,
+        journal,
+        lock,
+    };
+    let run = Run::open(setup, provider, cancel, observe, ground)?;
+    run.drive().await.map(|summary| Ended::Ran(Box::new(summary)))
+}
+
+fn tell_skipped(done: &Done, observe: &mut Observer<'_>) {
+    observe(&Told::Skipped(done));
+    observe(&Told::Completed {
+        run: done.run,
+        verdict: VerdictName::Skipped,
+        exit_code: 0,
+        problem: None,
+        summary: None,
+    });
+}
+
+fn check_room(setup: &Setup, repository: &Repository) -> Result<(), Failure> {
+    let [state, artifacts, cache] = setup.places.named();
+    let temporary = std::env::temp_dir();
+    let others = [
+        ("the repository", repository.common_dir()),
+        ("temporary files", temporary.as_path()),
+    ];
+    room::check(&[state, artifacts, cache, others[0], others[1]], setup.disk_floor)
+}
+
+/// What a run is given: the repository, taken, and what is known of the order.
+struct Given<'a> {
+    repository: &'a Repository,
+    snapshot: &'a Snapshot<'a>,
+    target: Target,
+    order_key: Sha256,
+    past: Past,
+    journal: Journal,
+    lock: Lock,
 }
 
 /// An open run.
@@ -53,6 +130,10 @@ pub(super) struct Run<'a> {
     pub(super) repository: &'a Repository,
     pub(super) snapshot: &'a Snapshot<'a>,
     pub(super) target: Target,
+    pub(super) order_key: Sha256,
+    pub(super) past: Past,
+    /// Entries before this place are not used again: the operator asked for everything anew.
+    pub(super) since: u64,
     pub(super) journal: Journal,
     /// Keeps other runs away from the repository until this one is over.
     _lock: Lock,
@@ -86,18 +167,28 @@ impl<'a> Run<'a> {
         provider: &'a mut Provider,
         cancel: Cancel,
         observe: &'a mut Observer<'a>,
-        repository: &'a Repository,
-        snapshot: &'a Snapshot<'a>,
-        aim: Aim,
+        given: Given<'a>,
     ) -> Result<Self, Failure> {
         let started_ms = now_ms();
         let id = RunId::new(ulid::Ulid::generate());
+        let Given {
+            repository,
+            snapshot,
+            target,
+            order_key,
+            past,
+            journal,
+            lock,
+        } = given;
         let dirty = repository.is_dirty().map_err(|error| workspace_failure(&error))?;
-        let journal =
-            Journal::open(&setup.places.state_dir).map_err(|error| Failure::new(&error, Situation::Storage))?;
-        let lock = hold(setup, repository)?;
-        let artifacts =
-            Artifacts::create(&setup.places.artifacts, id).map_err(|error| Failure::new(&error, Situation::Storage))?;
+        let lease = Lease::own(repository)?;
+        let since = match (setup.fresh, past.fresh_since) {
+            (false, _) => 0,
+            // A run that was to ask anew and did not come to an end asked some of it: that is not asked again.
+            (true, Some(since)) => since,
+            (true, None) => journal.newest().map_err(unreadable)? + 1,
+        };
+        let artifacts = Artifacts::of(&setup.places.artifacts, id);
         let mut run = Run {
             id,
             setup,
@@ -106,7 +197,10 @@ impl<'a> Run<'a> {
             observe,
             repository,
             snapshot,
-            target: aim.target,
+            target,
+            order_key,
+            past,
+            since,
             journal,
             _lock: lock,
             artifacts,
@@ -121,21 +215,40 @@ impl<'a> Run<'a> {
             promoted: None,
             started_ms,
         };
-        match run.record_opening(dirty) {
+        match run.record_opening(dirty, lease) {
             Ok(()) => Ok(run),
             Err(fault) => {
-                run.artifacts.discard();
+                run.give_up(&fault);
                 Err(*fault.failure)
             }
         }
     }
 
-    fn record_opening(&mut self, dirty: bool) -> Result<(), Fault> {
+    /// Closes a run that could not be opened in full. Where even that is refused, it stays open as if it had been killed, and
+    /// the next start closes it.
+    fn give_up(mut self, fault: &Fault) {
+        self.last = Some((*fault.failure).clone());
+        self.stage = Some(fault.stage);
+        let class = fault.failure.class;
+        let summary = self.summary(End::Stopped(class));
+        let closed = self.journal(Phase::Fact, "run.completed", None, bounded(&summary));
+        if let Err(error) = closed {
+            tracing::debug!(%error, "a run that could not be opened stays open in the journal");
+        }
+        self.artifacts.discard();
+    }
+
+    fn record_opening(&mut self, dirty: bool, lease: Lease) -> Result<(), Fault> {
         let setup = self.setup;
         let opened = Opened {
             order_id: setup.order.id.clone(),
             title: setup.order.title.clone(),
             order_sha256: Sha256::of(&setup.order_bytes),
+            order_key: Some(self.order_key),
+            fresh: setup.fresh,
+            continues: self.past.continued.first().copied(),
+            lease: Some(lease),
+            scratch: Some(self.scratch()),
             base: self.snapshot.commit(),
             branch: self.target.branch.clone(),
             repository: self.repository.work_dir().to_owned(),
@@ -147,6 +260,10 @@ impl<'a> Run<'a> {
             max_attempts: setup.rules.max_attempts,
             artifacts: self.artifacts.dir().to_owned(),
         };
+        // First the entry: a directory that no entry leads to would never be cleared away.
+        self.journal(Phase::Intent, "run.opened", None, json!(opened))?;
+        self.artifacts.create()?;
+        crash_point("the directory of the run is there, and empty");
         self.artifacts.write("order.json", &setup.order_bytes)?;
         let options = json!({
             "schema": SCHEMA,
@@ -162,7 +279,6 @@ impl<'a> Run<'a> {
             "started_ms": self.started_ms,
         });
         self.artifacts.write("run.json", &json(&options))?;
-        self.journal(Phase::Intent, "run.opened", None, json!(opened))?;
         (self.observe)(&Told::Opened {
             run: self.id,
             order_id: &opened.order_id,
@@ -178,6 +294,11 @@ impl<'a> Run<'a> {
             artifacts: &opened.artifacts,
         });
         Ok(())
+    }
+
+    /// Where the changes of candidates are put: a directory of this run alone, so that nobody else's is ever removed.
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.setup.places.cache_dir.join("candidates").join(self.id.to_string())
     }
 
     /// Does what each state asks for, until none asks for anything.
@@ -237,14 +358,16 @@ impl<'a> Run<'a> {
             excerpt: brief.excerpt.clone(),
             hint: brief.hint.clone(),
         };
+        let fact = json!({ "stage": stage, "class": failure.class, "reason": reason });
         self.artifacts.write_of(n, "problem.json", &json(failure))?;
         self.artifacts.write_of(n, "brief.json", &json(&brief))?;
         self.previous = Some(brief);
+        self.journal(Phase::Fact, "attempt.failed", Some(n), fact)?;
         Ok(())
     }
 
-    /// Writes the summary, and the last entry.
-    fn close(mut self, end: End) -> Result<Summary, Failure> {
+    /// What the run comes down to.
+    fn summary(&mut self, end: End) -> Summary {
         let problem = self.why(end);
         if let Some(problem) = &problem {
             // Only a provider that gave no answer leaves an attempt without its failure.
@@ -255,12 +378,17 @@ impl<'a> Run<'a> {
             }
         }
         let class = problem.as_ref().map(|problem| problem.class);
-        let summary = Summary {
+        Summary {
             schema: SCHEMA,
             run: self.id,
             order_id: self.setup.order.id.clone(),
+            order_key: Some(self.order_key),
             title: self.setup.order.title.clone(),
-            verdict: class.map_or(VerdictName::PassUnproven, VerdictName::of),
+            verdict: match class {
+                Some(class) => VerdictName::of(class),
+                None if end == End::Satisfied => VerdictName::AlreadySatisfied,
+                None => VerdictName::PassUnproven,
+            },
             stage: class.and(self.stage).or(class.map(|_| Stage::Exception)),
             class,
             exit_code: (self.setup.exit_code)(problem.as_ref()),
@@ -276,10 +404,20 @@ impl<'a> Run<'a> {
             artifacts: self.artifacts.dir().to_owned(),
             started_ms: self.started_ms,
             ended_ms: now_ms(),
-        };
+        }
+    }
+
+    /// Writes the summary, and the last entry.
+    fn close(mut self, end: End) -> Result<Summary, Failure> {
+        let summary = self.summary(end);
+        self.ground = None;
+        if let Err(error) = remove_tree(&self.scratch()) {
+            tracing::warn!(%error, "a directory of changes is left behind");
+        }
         // The journal's entry first: it is the record, and the file beside it the copy.
         self.journal(Phase::Fact, "run.completed", None, bounded(&summary))
             .map_err(|error| Failure::new(&error, Situation::Storage))?;
+        crash_point("the run is closed, its summary not written");
         self.artifacts
             .seal("summary.json", &json(&summary))
             .map_err(|error| Failure::new(&error, Situation::Storage))?;
@@ -297,7 +435,7 @@ impl<'a> Run<'a> {
     fn why(&mut self, end: End) -> Option<Failure> {
         let last = self.last.take();
         match end {
-            End::Passed => None,
+            End::Passed | End::Satisfied => None,
             End::Stopped(class) => Some(last.filter(|failure| failure.class == class).unwrap_or_else(|| {
                 Failure::plain(
                     class,
@@ -343,34 +481,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Takes the repository for this run; runs with another state directory are kept apart by the branch's compare-and-swap.
-///
-/// # Errors
-/// `Host` when another run has it, or the state directory refuses.
-fn hold(setup: &Setup, repository: &Repository) -> Result<Lock, Failure> {
-    let locks = setup.places.state_dir.join("locks");
-    // One repository has one name, whichever of its work trees and spellings it was opened through.
-    let common_dir = repository.common_dir();
-    let name = common_dir.canonicalize().unwrap_or_else(|_| common_dir.to_owned());
-    let lock = locks.join(Sha256::of(name.as_os_str().as_encoded_bytes()).to_string());
-    let holder = format!("process {} (order {})", std::process::id(), setup.order.id);
-    ensure_dir(&locks)
-        .and_then(|()| Lock::acquire(&lock, &holder))
-        .map_err(|error| match error {
-            DurableError::Held { holder, .. } => Failure::plain(
-                FailureClass::Host,
-                format!("another run holds the repository {}", repository.work_dir().display()),
-            )
-            .because(holder)
-            .in_situation(Situation::Locked)
-            .with_hint("wait until it has ended, or run in a clone of the repository"),
-            error => Failure::new(&error, Situation::Storage),
-        })
-}
-
 /// The summary as an entry's body. One that is larger than an entry may be leaves out the commands, whose output is in
 /// the artifacts, and then the reasons.
-fn bounded(summary: &Summary) -> Value {
+pub(super) fn bounded(summary: &Summary) -> Value {
     let fits = |value: &Value| value.to_string().len() <= MAX_BODY_BYTES;
     let whole = json!(summary);
     if fits(&whole) {

@@ -1,6 +1,8 @@
 //! What a run tells while it is under way: a closed list of `noun.verb` events.
 
 use super::failure::{Failure, Stage};
+use super::finished::Done;
+use super::recover::Recovered;
 use super::summary::{CommandSummary, Summary, VerdictName};
 use crate::sandbox::Layer;
 use crate::types::{FailureClass, ObjectId, RunId, Sha256};
@@ -12,6 +14,12 @@ use std::path::Path;
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event")]
 pub enum Event<'a> {
+    /// A dead run of the repository was brought to an end.
+    #[serde(rename = "run.recovered")]
+    Recovered(&'a Recovered),
+    /// The order is done; no run is opened.
+    #[serde(rename = "order.skipped")]
+    Skipped(&'a Done),
     /// The run exists.
     #[serde(rename = "run.opened")]
     Opened {
@@ -57,6 +65,16 @@ pub enum Event<'a> {
         wait_ms: u64,
         /// Why.
         reason: &'a str,
+    },
+    /// An earlier run asked this and has the answer; nothing is sent.
+    #[serde(rename = "proposal.recalled")]
+    Recalled {
+        /// The attempt.
+        attempt: u32,
+        /// The digest of the request.
+        request: Sha256,
+        /// The run that asked.
+        from: RunId,
     },
     /// The model answered.
     #[serde(rename = "proposal.answered")]

@@ -96,6 +96,10 @@ pub enum Situation {
     Auth,
     /// The command line is wrong.
     Usage,
+    /// What dead runs left cannot be brought to an end without a person.
+    Recovery,
+    /// The process that ran it was killed, or the host went down.
+    Crashed,
     /// A signal interrupted the run.
     Interrupted {
         /// Its number.
@@ -151,6 +155,15 @@ impl Failure {
     #[must_use]
     pub fn in_situation(self, situation: Situation) -> Self {
         Failure { situation, ..self }
+    }
+
+    /// The same failure, told as something else; what it was is its first cause.
+    #[must_use]
+    pub(super) fn with_message(self, message: impl Into<String>) -> Self {
+        Failure {
+            message: message.into(),
+            ..self
+        }
     }
 
     /// The same failure with a cause.

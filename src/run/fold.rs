@@ -1,5 +1,6 @@
 //! Journal entries → what each run is, for people. The same entries give the same answer.
 
+use super::hold::Lease;
 use super::summary::Summary;
 use crate::journal::{JournalError, Recorded};
 use crate::sandbox::Layer;
@@ -17,6 +18,21 @@ pub struct Opened {
     pub title: String,
     /// The digest of the order's bytes.
     pub order_sha256: Sha256,
+    /// Recognises the same order on the same inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<Sha256>,
+    /// Whether the model was to be asked anew, whatever was recorded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
+    /// The run that it goes on from: the last one of the same order that ended without a judgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<RunId>,
+    /// Who runs it, and on what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    /// The directory of its candidates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<PathBuf>,
     /// The commit that the run starts from.
     pub base: ObjectId,
     /// The branch that it works for.
@@ -101,7 +117,7 @@ fn advance(overview: &mut Overview, entry: &Recorded) -> Result<(), FoldError> {
     Ok(())
 }
 
-fn body<T: serde::de::DeserializeOwned>(entry: &Recorded) -> Result<T, FoldError> {
+pub(super) fn body<T: serde::de::DeserializeOwned>(entry: &Recorded) -> Result<T, FoldError> {
     T::deserialize(&entry.body).map_err(|source| FoldError::Body {
         seq: entry.seq,
         kind: entry.kind.clone(),
@@ -163,6 +179,11 @@ mod tests {
             order_id: "WO-01".to_owned(),
             title: "A title".to_owned(),
             order_sha256: Sha256::EMPTY,
+            order_key: None,
+            fresh: false,
+            continues: None,
+            lease: None,
+            scratch: None,
             base: ObjectId::from_bytes([7; 20]),
             branch: "factory/WO-01".to_owned(),
             repository: "/repository".into(),
@@ -181,6 +202,7 @@ mod tests {
             schema: 1,
             run,
             order_id: "WO-01".to_owned(),
+            order_key: None,
             title: "A title".to_owned(),
             verdict: VerdictName::Fail,
             stage: Some(Stage::VerifyFailed),
@@ -217,6 +239,7 @@ mod tests {
     fn entry(run: RunId, kind: &str, attempt: Option<u32>, body: serde_json::Value) -> Recorded {
         Recorded {
             seq: 1,
+            version: 2,
             at_ms: 1000 + u64::from(attempt.unwrap_or(0)),
             run,
             phase: Phase::Fact,

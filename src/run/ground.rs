@@ -5,7 +5,7 @@ use super::state::Rules;
 use crate::order::WorkOrder;
 use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
 use crate::sandbox::{Policy, Sandbox, SandboxError, TreeSource};
-use crate::types::{FailureClass, ObjectId, Problem as _, RepoPath};
+use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RepoPath};
 use crate::workspace::{Base, Repository, Snapshot, TreeCache, WorkspaceError};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -56,6 +56,12 @@ pub struct Setup {
     pub places: Places,
     /// This project's own binary, which is started again as the sandbox's helper.
     pub program: PathBuf,
+    /// How long to wait for a repository that another run holds.
+    pub patience: Duration,
+    /// Whether to work as if nothing were recorded: an order that is done is done again, and the model is asked anew.
+    pub fresh: bool,
+    /// What has to be left on each disk that is written to.
+    pub disk_floor: Bytes,
     /// The exit code that the caller will return, for the record.
     pub exit_code: fn(Option<&Failure>) -> u8,
 }
@@ -72,7 +78,7 @@ pub struct Places {
 }
 
 impl Places {
-    fn named(&self) -> [(&'static str, &Path); 3] {
+    pub(super) fn named(&self) -> [(&'static str, &Path); 3] {
         [
             ("the state directory", &self.state_dir),
             ("the artifacts directory", &self.artifacts),
@@ -105,6 +111,11 @@ impl Cancel {
         *self.0.borrow()
     }
 
+    /// The same as [`Cancel::wait`], for who cannot lend it out.
+    pub(super) async fn wait_owned(mut self) -> i32 {
+        self.wait().await
+    }
+
     /// Waits for a signal; for ever when nobody can send one any more.
     pub(super) async fn wait(&mut self) -> i32 {
         match self.0.wait_for(Option::is_some).await.map(|signal| *signal) {
@@ -123,10 +134,6 @@ pub(super) struct Aim {
 
 /// Finds the branch and the base, and refuses what could not be promoted later.
 pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure> {
-    refuse_unspellable(repository)?;
-    for (what, place) in setup.places.named() {
-        refuse_place(repository, what, place)?;
-    }
     let name = match &setup.branch.name {
         Some(name) => name.clone(),
         None => {
@@ -148,6 +155,15 @@ pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure
         (None, None) => repository.head().map_err(|error| workspace_failure(&error))?.commit,
     };
     Ok(Aim { target, base })
+}
+
+/// Refuses places that cannot be recorded, or that the repository would take for its own.
+pub(super) fn refuse_places(setup: &Setup, repository: &Repository) -> Result<(), Failure> {
+    refuse_unspellable(repository)?;
+    let places = setup.places.named();
+    places
+        .into_iter()
+        .try_for_each(|(what, place)| refuse_place(repository, what, place))
 }
 
 /// A commit on another base than the branch's tip would take the branch's own commits away.

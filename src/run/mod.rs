@@ -10,22 +10,33 @@
 //!
 //! It does not know how a prompt reads, how a sandbox is built or how a ref is moved.
 
+mod answers;
 mod artifacts;
 mod engine;
 mod event;
 mod failure;
 mod fault;
+mod finished;
 mod fold;
 mod ground;
+mod hold;
+mod key;
+mod past;
+mod recover;
+mod room;
 mod state;
 mod steps;
 mod summary;
 
 pub use artifacts::ArtifactError;
-pub use engine::run;
+pub use engine::{Ended, run};
 pub use event::{Event, Observer};
 pub use failure::{Failure, Situation, Stage, UnknownStage, interrupted};
+pub use finished::{Done, Source};
 pub use fold::{FoldError, Opened, Overview, overviews};
 pub use ground::{BranchWish, Cancel, Places, Setup, base, refuse_place, sandbox_failure, workspace_failure};
+pub use hold::Lease;
+pub use past::{CRASHES, is_known, release};
+pub use recover::{ExitCode, Outcome as RecoveryOutcome, Recovered, Rescue, Rescued, rescue};
 pub use state::{Course, End, Event as Step, Patience, REPEATS, Rules, State, next};
 pub use summary::{AttemptSummary, CommandSummary, SCHEMA, Summary, UsageSummary, VerdictName};

@@ -83,6 +83,8 @@ pub enum State {
 pub enum End {
     /// The change is on the branch, or was there already.
     Passed,
+    /// What the order asks for holds on the base.
+    Satisfied,
     /// A failure that another attempt cannot mend.
     Stopped(FailureClass),
     /// Every attempt failed, the last one so.
@@ -96,6 +98,8 @@ pub enum End {
 pub enum Event {
     /// Nothing speaks against asking the model.
     Ready,
+    /// What the order asks for holds on the base: nothing is to be done.
+    Satisfied,
     /// The answer is stored.
     Answered,
     /// The provider failed in passing and may be asked again after this time.
@@ -117,6 +121,7 @@ pub fn next(rules: &Rules, state: State, event: Event) -> State {
     use FailureClass as Class;
     match (state, event) {
         (State::Closed(end), _) => State::Closed(end),
+        (State::Preflight | State::Verifying(_), Event::Satisfied) => State::Closed(End::Satisfied),
         (State::Preflight, Event::Ready) => State::Asking(Course::FIRST, Patience::default()),
         (State::Asking(course, _), Event::Answered) => State::Building(course),
         (State::Asking(course, patience), Event::Unanswered(delay)) => wait(rules, course, patience, delay),
@@ -133,6 +138,7 @@ pub fn next(rules: &Rules, state: State, event: Event) -> State {
         (
             _,
             Event::Ready
+            | Event::Satisfied
             | Event::Answered
             | Event::Unanswered(_)
             | Event::Waited

@@ -1,24 +1,30 @@
 //! What a run does in each state.
 
+use super::answers::{self, Said};
 use super::artifacts::json;
 use super::engine::{Promoted, Run};
 use super::event::Event as Told;
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::ground::{base, promote_failure, sandbox_failure, workspace_failure};
+use super::key::verification_key;
+use super::past::latest;
+use super::recover::{Reported, kept};
+use super::room;
 use super::state::{Event, Patience};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
-use crate::change::ChangeSet;
+use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::ensure_dir;
-use crate::journal::Phase as Framed;
+use crate::journal::{JournalError, Phase as Framed};
 use crate::llm::{Answer, Finish, LlmError, Request, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, Trailers};
-use crate::propose::{self, CheckError};
+use crate::propose::{self, CheckError, Proposal};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
-use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control};
+use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
 use crate::verify::{
-    self, Bench, Candidate as Judged, Checks, Evidence, Passed, Phase, Progress, RungState, Verdict, VerifyError, rungs,
+    self, Bench, Candidate as Judged, Checks, Evidence, Kept, Passed, Phase, Progress, Recalled, RungState, Verdict,
+    VerifyError, rungs,
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
 use serde_json::json;
@@ -40,6 +46,8 @@ pub(super) enum Hand {
     #[default]
     Empty,
     Answer(Answer),
+    /// The model says that the base needs no change.
+    NoChange,
     Candidate(Candidate, ChangeSet),
     Passed(Passed),
 }
@@ -61,7 +69,74 @@ impl Run<'_> {
         let ground = self.prepare_ground().map_err(blocked)?;
         self.try_sandbox(&ground).await?;
         self.ground = Some(ground);
+        if !self.setup.fresh && self.may_be_satisfied().map_err(blocked)? && self.is_satisfied().await? {
+            return Ok(Event::Satisfied);
+        }
         Ok(Event::Ready)
+    }
+
+    /// Whether the base may have all that the order asks for: its files are there, and there is a command that shows it.
+    fn may_be_satisfied(&self) -> Result<bool, Failure> {
+        let order = &self.setup.order;
+        let stands = |path: &RepoPath| match self.snapshot.entry(path) {
+            Ok(entry) => Ok(matches!(entry, BaseEntry::File { .. })),
+            Err(error) => Err(workspace_failure(&error)),
+        };
+        for path in &order.allowed_files {
+            if !stands(path)? {
+                return Ok(false);
+            }
+        }
+        let mut commands = order.acceptance_commands.iter();
+        Ok(commands.any(|command| !verify::shows_nothing(&command.argv)))
+    }
+
+    /// Whether everything that a candidate is judged by holds on the base.
+    async fn is_satisfied(&mut self) -> Result<bool, Fault> {
+        Ok(matches!(self.judge_base().await?, Verdict::Passed(..)))
+    }
+
+    /// Judges the base as if it were a candidate: the acceptance commands first, because they are what is likely to fail.
+    async fn judge_base(&mut self) -> Result<Verdict, Fault> {
+        let nothing = ChangeSet {
+            summary: String::new(),
+            writes: Vec::new(),
+        };
+        let order = &self.setup.order;
+        let checks = Checks::new(order, order.verify_exempt, &nothing, |path| self.snapshot.entry(path))
+            .map_err(|error| Fault::exception(workspace_failure(&error)))?;
+        let Some(ground) = &self.ground else {
+            return Err(out_of_order("a sandbox"));
+        };
+        let tree = Tree {
+            layers: ground.base.layers(),
+        };
+        let judged = || Judged {
+            tree: &tree,
+            change_set: nothing.clone(),
+            base: self.snapshot.commit(),
+        };
+        let bench = self.bench(ground);
+        let mut tell = |_: Progress<'_>| ();
+        let look = async {
+            match verify::verify(bench, judged(), &checks.acceptance_only(), &mut tell).await? {
+                Verdict::Passed(..) => verify::verify(bench, judged(), &checks, &mut tell).await,
+                fallen => Ok(fallen),
+            }
+        };
+        tokio::select! {
+            biased;
+            signal = self.cancel.clone().wait_owned() => Err(Fault::exception(interrupted(signal))),
+            verdict = look => verdict.map_err(|error| unjudged(&error)),
+        }
+    }
+
+    fn bench<'b>(&'b self, ground: &'b Ground) -> Bench<'b> {
+        Bench {
+            sandbox: &ground.sandbox,
+            policy: &self.setup.policy,
+            timeout: self.setup.timeout,
+        }
     }
 
     fn check_exemption(&self) -> Result<(), Failure> {
@@ -149,7 +224,7 @@ impl Run<'_> {
         let cache_dir = &self.setup.places.cache_dir;
         let sandbox = Sandbox::start(&self.setup.program).map_err(|error| sandbox_failure(&error))?;
         let base = base(cache_dir, self.snapshot, self.setup.policy.tree).map_err(|error| workspace_failure(&error))?;
-        let scratch = cache_dir.join("candidates");
+        let scratch = self.scratch();
         ensure_dir(&scratch).map_err(|error| Failure::new(&error, Situation::Storage))?;
         Ok(Ground { sandbox, base, scratch })
     }
@@ -177,13 +252,19 @@ impl Run<'_> {
         if is_first_try {
             self.begin_attempt(attempt)?;
         }
+        let floor = self.setup.disk_floor;
+        room::check(&self.setup.places.named(), floor).map_err(Fault::exception)?;
         let request = self.request()?;
         let digest = request_digest(&request);
+        let key = self.answer_key(digest);
         if is_first_try {
             let text = format!("{}\n\n{}", request.system, request.user);
             self.artifacts.write_of(attempt, "prompt.txt", text.as_bytes())?;
         }
-        let intent = json!({ "request": digest, "try": patience.failed + 1 });
+        if is_first_try && let Some(recalled) = self.recall(attempt, key, digest, &request)? {
+            return recalled;
+        }
+        let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
         self.journal(Framed::Intent, "proposal.request", Some(attempt), intent)?;
         (self.observe)(&Told::Requested {
             attempt,
@@ -195,9 +276,38 @@ impl Run<'_> {
             answered = self.provider.ask(&request) => answered,
         };
         match answered {
-            Ok(answer) => self.store(attempt, digest, answer),
-            Err(error) => self.unanswered(attempt, digest, patience, &error),
+            Ok(answer) => self.store(attempt, (key, digest), answer),
+            Err(error) => self.unanswered(attempt, (key, digest), patience, &error),
         }
+    }
+
+    /// Recognises an answer to the same request by the same provider.
+    fn answer_key(&self, request: Sha256) -> Sha256 {
+        Sha256::of(format!("{}\u{0}{request}", self.provider.identity()).as_bytes())
+    }
+
+    /// What an earlier run was answered to the same request; nothing when it has to be sent.
+    fn recall(&mut self, attempt: u32, key: Sha256, digest: Sha256, request: &Request) -> Result<Option<Step>, Fault> {
+        let Some((from, said)) = answers::recorded(&self.journal, key, self.since)? else {
+            return Ok(None);
+        };
+        self.provider.pass_over(request);
+        self.usage.recalled += 1;
+        let fact = json!({ "key": key, "request": digest, "from": from });
+        self.journal(Framed::Fact, "proposal.recalled", Some(attempt), fact)?;
+        (self.observe)(&Told::Recalled {
+            attempt,
+            request: digest,
+            from,
+        });
+        Ok(Some(match said {
+            Said::Answer(answer) => {
+                self.artifacts.write_of(attempt, "answer.txt", answer.text.as_bytes())?;
+                self.hand = Hand::Answer(answer);
+                Ok(Event::Answered)
+            }
+            Said::NoText(failure) => Err(Fault::new(Stage::LlmOutputInvalid, failure)),
+        }))
     }
 
     fn begin_attempt(&mut self, attempt: u32) -> Result<(), Fault> {
@@ -227,15 +337,18 @@ impl Run<'_> {
         })
     }
 
-    fn store(&mut self, attempt: u32, request: Sha256, answer: Answer) -> Step {
+    fn store(&mut self, attempt: u32, (key, request): (Sha256, Sha256), answer: Answer) -> Step {
         let sha256 = self.journal.put_blob(&answer.raw)?;
+        let text = self.journal.put_blob(answer.text.as_bytes())?;
         let usage = answer.usage.unwrap_or_default();
         self.usage.answers += 1;
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
         let fact = json!({
+            "key": key,
             "request": request,
             "answer": sha256,
+            "text": text,
             "model": answer.model,
             "finish": answer.finish,
             "usage": answer.usage,
@@ -251,7 +364,13 @@ impl Run<'_> {
         Ok(Event::Answered)
     }
 
-    fn unanswered(&mut self, attempt: u32, request: Sha256, patience: Patience, error: &LlmError) -> Step {
+    fn unanswered(
+        &mut self,
+        attempt: u32,
+        (key, request): (Sha256, Sha256),
+        patience: Patience,
+        error: &LlmError,
+    ) -> Step {
         let usage = error.usage().unwrap_or_default();
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
@@ -261,7 +380,7 @@ impl Run<'_> {
             Situation::Plain
         };
         let failure = Failure::new(error, situation);
-        let fact = json!({ "request": request, "problem": failure });
+        let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage });
         self.journal(Framed::Fact, "proposal.unanswered", Some(attempt), fact)?;
         match failure.class {
             FailureClass::ProviderTransient => {
@@ -301,7 +420,16 @@ impl Run<'_> {
         };
         self.rungs = rungs(RungState::Failed, RungState::NotReached, RungState::NotReached);
         refuse_unfinished(&answer)?;
-        let change_set = propose::parse_answer(&answer.text).map_err(|error| Fault::refused(error.stage(), &error))?;
+        let proposal = propose::parse_answer(&answer.text).map_err(|error| Fault::refused(error.stage(), &error))?;
+        let change_set = match proposal {
+            Proposal::Changes(change_set) => change_set,
+            Proposal::NoChange { .. } => {
+                self.artifacts.write_of(attempt, "proposal.json", &json(&proposal))?;
+                self.hand = Hand::NoChange;
+                return Ok(Event::Built);
+            }
+            Proposal::Blocked { summary } => return Err(Fault::new(Stage::LlmOutputInvalid, blocked(&summary))),
+        };
         self.artifacts.write_of(attempt, "proposal.json", &json(&change_set))?;
         let files: Vec<_> = change_set.writes.iter().map(|write| write.path.to_string()).collect();
         if let Some(current) = self.attempts.last_mut() {
@@ -359,15 +487,22 @@ impl Run<'_> {
 
     /// Has the candidate judged.
     pub(super) async fn judge(&mut self, attempt: u32) -> Step {
-        let Hand::Candidate(candidate, change_set) = std::mem::take(&mut self.hand) else {
-            return Err(out_of_order("a candidate"));
+        let (candidate, change_set) = match std::mem::take(&mut self.hand) {
+            Hand::Candidate(candidate, change_set) => (candidate, change_set),
+            Hand::NoChange => return self.judge_claim().await,
+            Hand::Empty | Hand::Answer(_) | Hand::Passed(_) => return Err(out_of_order("a candidate")),
         };
         let order = &self.setup.order;
         let checks = Checks::new(order, order.verify_exempt, &change_set, |path| {
             self.snapshot.entry(path)
         })
         .map_err(|error| Fault::exception(workspace_failure(&error)))?;
-        self.journal(Framed::Intent, "verify.started", Some(attempt), json!({}))?;
+        let base = self.snapshot.commit();
+        let key = verification_key(self.setup, base, &change_set, &checks);
+        if let Some((kept, recalled)) = self.recall_verdict(key, &change_set)? {
+            return self.conclude_again(attempt, kept, recalled);
+        }
+        self.journal(Framed::Intent, "verify.started", Some(attempt), json!({ "key": key }))?;
         let tree = Tree {
             layers: candidate.layers(),
         };
@@ -379,7 +514,55 @@ impl Run<'_> {
         let verdict = self.run_checks(attempt, judged, &checks).await;
         // The directory of the changes goes only when no command can look at it any more.
         drop(candidate);
-        self.conclude(attempt, verdict?)
+        self.conclude(attempt, key, verdict?)
+    }
+
+    /// Judges the claim that the base needs no change.
+    async fn judge_claim(&mut self) -> Step {
+        match self.judge_base().await? {
+            Verdict::Passed(..) => Ok(Event::Satisfied),
+            Verdict::Rejected(finding, _) => Err(Fault::judged(FailureClass::Rejected, finding)),
+            Verdict::Limited(_, finding, _) => Err(Fault::judged(FailureClass::Limit, finding)),
+        }
+    }
+
+    /// The verdict on the same bytes that a run reached which this one goes on from.
+    fn recall_verdict(&self, key: Sha256, change_set: &ChangeSet) -> Result<Option<(Kept, Recalled)>, Fault> {
+        let Some(entry) = latest(&self.journal, "verify.finished", key, self.since)? else {
+            return Ok(None);
+        };
+        // Whoever starts an order again after a judgement wants another one: the host may have been mended since.
+        let kept = kept(&entry).filter(|_| self.past.continued.contains(&entry.run));
+        let Some(kept) = kept else { return Ok(None) };
+        let evidence = match self.journal.blob(kept.evidence) {
+            Ok(evidence) => evidence,
+            Err(JournalError::BlobMissing { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let base = self.snapshot.commit();
+        Ok(verify::recall(&kept, &evidence, change_set.clone(), base).map(|recalled| (kept, recalled)))
+    }
+
+    /// Goes on from a verdict that was reached before.
+    fn conclude_again(&mut self, attempt: u32, kept: Kept, recalled: Recalled) -> Step {
+        let evidence = self.journal.blob(kept.evidence)?;
+        self.artifacts.write_of(attempt, "evidence.json", &evidence)?;
+        self.rungs = kept.rungs;
+        let fact = json!({ "evidence": kept.evidence });
+        self.journal(Framed::Fact, "verify.recalled", Some(attempt), fact)?;
+        match recalled {
+            Recalled::Passed(passed) => Ok(self.passed(attempt, passed)),
+            Recalled::Rejected(finding) => Err(Fault::judged(FailureClass::Rejected, finding)),
+        }
+    }
+
+    fn passed(&mut self, attempt: u32, passed: Passed) -> Event {
+        (self.observe)(&Told::CandidatePassed {
+            attempt,
+            evidence: passed.evidence(),
+        });
+        self.hand = Hand::Passed(passed);
+        Event::Passed
     }
 
     async fn run_checks(&mut self, attempt: u32, judged: Judged<'_>, checks: &Checks) -> Result<Verdict, Fault> {
@@ -429,31 +612,31 @@ impl Run<'_> {
     }
 
     /// Records a verdict.
-    fn conclude(&mut self, attempt: u32, verdict: Verdict) -> Step {
-        let (word, evidence) = match &verdict {
-            Verdict::Passed(_, evidence) => ("passed", evidence),
-            Verdict::Rejected(_, evidence) => ("rejected", evidence),
-            Verdict::Limited(_, _, evidence) => ("limited", evidence),
+    fn conclude(&mut self, attempt: u32, key: Sha256, verdict: Verdict) -> Step {
+        let (word, finding, evidence) = match &verdict {
+            Verdict::Passed(_, evidence) => ("passed", None, evidence),
+            Verdict::Rejected(finding, evidence) => ("rejected", Some(finding), evidence),
+            Verdict::Limited(_, finding, evidence) => ("limited", Some(finding), evidence),
         };
         self.write_evidence(attempt, evidence)?;
         self.rungs.clone_from(&evidence.rungs);
         let canonical = evidence.canonical();
-        let digest = Sha256::of(&canonical);
-        if matches!(verdict, Verdict::Passed(..)) {
-            // A commit will name it, so it has to outlive the artifacts.
-            self.journal.put_blob(&canonical)?;
+        // A commit may name it, so it has to outlive the artifacts.
+        let digest = self.journal.put_blob(&canonical)?;
+        let kept = Kept {
+            evidence: digest,
+            rungs: evidence.rungs.clone(),
+            finding: finding.cloned(),
+        };
+        let mut fact = json!({ "verdict": word, "evidence": digest });
+        // A limit may have been the host's bad hour: that is judged again, and so not found again.
+        if !matches!(verdict, Verdict::Limited(..)) {
+            fact["key"] = json!(key);
+            fact["kept"] = json!(kept);
         }
-        let fact = json!({ "verdict": word, "evidence": digest });
         self.journal(Framed::Fact, "verify.finished", Some(attempt), fact)?;
         match verdict {
-            Verdict::Passed(passed, _) => {
-                (self.observe)(&Told::CandidatePassed {
-                    attempt,
-                    evidence: passed.evidence(),
-                });
-                self.hand = Hand::Passed(passed);
-                Ok(Event::Passed)
-            }
+            Verdict::Passed(passed, _) => Ok(self.passed(attempt, passed)),
             Verdict::Rejected(finding, _) => Err(Fault::judged(FailureClass::Rejected, finding)),
             Verdict::Limited(_, finding, _) => Err(Fault::judged(FailureClass::Limit, finding)),
         }
@@ -482,7 +665,7 @@ impl Run<'_> {
         let refused = |error| Fault::new(Stage::WriteFailed, promote_failure(&error));
         let trailers = Trailers {
             order_id: self.setup.order.id.clone(),
-            order_key: None,
+            order_key: Some(self.order_key),
             run: self.id,
             verdict: VerdictName::PassUnproven.to_string(),
             evidence: passed.evidence(),
@@ -498,13 +681,7 @@ impl Run<'_> {
                     unchanged: true,
                 },
                 Preparation::Prepared(prepared) => {
-                    let intent = json!({
-                        "branch": prepared.branch(),
-                        "base": prepared.base(),
-                        "expected": prepared.expected(),
-                        "commit": prepared.commit_id(),
-                        "tree": prepared.tree_id(),
-                    });
+                    let intent = json!(prepared.announce());
                     self.journal(Framed::Intent, "promotion.prepare", Some(attempt), intent)?;
                     let promotion = promote::commit(self.repository, prepared).map_err(refused)?;
                     Promoted {
@@ -521,7 +698,12 @@ impl Run<'_> {
             tree,
             unchanged,
         } = promoted;
-        let fact = json!({ "branch": self.target.branch, "commit": commit, "tree": tree, "unchanged": unchanged });
+        let fact = json!(Reported {
+            branch: self.target.branch.clone(),
+            commit,
+            tree,
+            unchanged,
+        });
         self.journal(Framed::Fact, "promotion.committed", Some(attempt), fact)?;
         (self.observe)(&Told::Promoted {
             attempt,
@@ -546,6 +728,17 @@ fn refuse_unfinished(answer: &Answer) -> Result<(), Fault> {
         Finish::Refused => Failure::plain(FailureClass::Proposal, "the model refused to answer"),
     };
     Err(Fault::new(Stage::LlmOutputInvalid, failure))
+}
+
+/// The model says that the order cannot be fulfilled.
+fn blocked(summary: &str) -> Failure {
+    let summary = truncate(&escape_control(summary), 500);
+    Failure::plain(
+        FailureClass::Order,
+        "the model says that the order cannot be fulfilled as it is written",
+    )
+    .because(summary)
+    .with_hint("correct the order, or ask anew with --fresh")
 }
 
 /// A candidate that could not be judged.

@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Stage};
 use crate::sandbox::Outcome;
-use crate::types::{FailureClass, ObjectId, RunId};
+use crate::types::{FailureClass, ObjectId, RunId, Sha256};
 use crate::verify::{CommandRecord, Rung};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,6 +18,10 @@ pub enum VerdictName {
     /// Every check holds, but not every rung of the ladder was judged: that the checks would have caught a wrong change
     /// is not proven.
     PassUnproven,
+    /// What the order asks for was there before anything was done.
+    AlreadySatisfied,
+    /// The order was done by an earlier run.
+    Skipped,
     /// The proposals were judged and found wanting.
     Fail,
     /// It cannot go on without a person.
@@ -31,6 +35,8 @@ impl VerdictName {
     pub const fn as_str(self) -> &'static str {
         match self {
             VerdictName::PassUnproven => "PASS_UNPROVEN",
+            VerdictName::AlreadySatisfied => "ALREADY_SATISFIED",
+            VerdictName::Skipped => "SKIPPED",
             VerdictName::Fail => "FAIL",
             VerdictName::Blocked => "BLOCKED",
             VerdictName::Inconclusive => "INCONCLUSIVE",
@@ -68,6 +74,9 @@ pub struct Summary {
     pub run: RunId,
     /// The order's id.
     pub order_id: String,
+    /// Recognises the same order on the same inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<Sha256>,
     /// The order's title.
     pub title: String,
     /// How it ended.
@@ -153,6 +162,13 @@ impl From<&CommandRecord> for CommandSummary {
 pub struct UsageSummary {
     /// Answers received.
     pub answers: u32,
+    /// Answers taken from the journal instead: an earlier run paid for them.
+    #[serde(default)]
+    pub recalled: u32,
+    /// Requests that were sent and of whose answer nothing is known, because the process was killed. They may have cost
+    /// as much as an answer.
+    #[serde(default)]
+    pub unsettled: u32,
     /// Tokens of the prompts, as far as reported.
     pub input_tokens: u64,
     /// Tokens of the answers, as far as reported.

@@ -5,9 +5,10 @@ use super::evidence::ConditionRecord;
 use crate::change::{BaseEntry, ChangeSet};
 use crate::order::{Condition, ConditionKind, WorkOrder};
 use crate::types::RepoPath;
+use serde::Serialize;
 
 /// What a candidate is judged by.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Checks {
     pub(super) verify: Vec<Vec<String>>,
     pub(super) postconditions: Vec<ConditionRecord>,
@@ -54,6 +55,24 @@ impl Checks {
         })
     }
 
+    /// The same without the repository's own verification.
+    #[must_use]
+    pub fn acceptance_only(&self) -> Self {
+        Checks {
+            verify: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The programs that judge, as the commands name them.
+    pub fn programs(&self) -> Vec<&str> {
+        let commands = self.verify.iter().chain(&self.acceptance);
+        let mut programs: Vec<_> = commands.filter_map(|argv| argv.first()).map(String::as_str).collect();
+        programs.sort_unstable();
+        programs.dedup();
+        programs
+    }
+
     /// The postconditions that do not hold.
     pub(super) fn unmet(&self) -> impl Iterator<Item = &ConditionRecord> {
         self.postconditions.iter().filter(|condition| !condition.holds)
@@ -87,6 +106,12 @@ pub fn needed_programs<E>(
     programs.sort();
     programs.dedup();
     Ok(programs)
+}
+
+/// Whether a command succeeds whatever the tree holds, so that its success shows nothing.
+pub fn shows_nothing(argv: &[String]) -> bool {
+    let program = argv.first().and_then(|program| program.rsplit('/').next());
+    matches!(program, Some("true" | ":" | "echo" | "printf"))
 }
 
 /// Whether a condition holds where `entry` is what stands at its path.

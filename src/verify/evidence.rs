@@ -6,7 +6,7 @@ use crate::types::{ObjectId, RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// Which gate a command belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// What held before must still hold: the repository's own verification.

@@ -3,12 +3,13 @@
 use super::evidence::{ConditionRecord, Phase};
 use crate::sandbox::{Captured, LimitKind, Outcome, Report, SetupFailure};
 use crate::types::Sha256;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of each output stream that are quoted, from its end: the last lines of a test report say what failed.
 const EXCERPT: usize = 2000;
 
 /// What a failed check says about the candidate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The gate at which the candidate fell.
     pub phase: Phase,

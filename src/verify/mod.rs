@@ -13,17 +13,22 @@ mod commands;
 mod evidence;
 mod finding;
 mod passed;
+mod recall;
 
-pub use checks::{Checks, holds, kind_name, needed_programs};
+pub use checks::{Checks, holds, kind_name, needed_programs, shows_nothing};
 pub use commands::{VERIFY_SCRIPT, global_commands};
 pub use evidence::{CommandRecord, ConditionRecord, Evidence, OutputRecord, Phase, Rung, RungState, rungs};
 pub use finding::{Finding, describe, limit_name};
 pub use passed::Passed;
+pub use recall::{Kept, Recalled, recall};
 
 use crate::change::ChangeSet;
 use crate::sandbox::{Command, LimitKind, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Tree};
 use crate::types::{FailureClass, ObjectId, Problem, Sha256, escape_control};
 use std::time::Duration;
+
+/// The version of the rules by which a candidate is judged.
+pub const RULES: u32 = 1;
 
 /// What is judged.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use super::error::WorkspaceError;
 use super::repository::{Repository, branch_text, object_id, oid, read};
 use super::snapshot::Snapshot;
 use crate::change::ChangeSet;
+use crate::durable::crash_point;
 use crate::types::ObjectId;
 use git2::{ErrorCode, ObjectType, Oid, ReferenceType, Signature};
 use std::collections::{BTreeMap, BTreeSet};
@@ -215,8 +216,21 @@ impl Repository {
                 },
             }
         }
+        crash_point("the ref is moved, its directory not synced");
         self.sync_ref(&name)?;
         Ok(BranchSwap::Done)
+    }
+
+    /// Makes sure that the present value of a branch is on disk.
+    pub(crate) fn sync_branch(&self, branch: &str) -> Result<(), WorkspaceError> {
+        let name = format!("refs/heads/{branch}");
+        let path = self.common_dir().join(&name);
+        match sync(&path) {
+            Ok(()) => self.sync_ref(&name),
+            // It is among the packed refs, which git syncs.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(super::files::io_error("sync", &path, source)),
+        }
     }
 
     /// libgit2 synced the ref and renamed it; the directories it may have made are left to us.

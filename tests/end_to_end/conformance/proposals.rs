@@ -4,7 +4,7 @@ use super::case::{Case, Files, files_value};
 use crate::support::File;
 use factory::change::{BaseEntry, ChangeSet};
 use factory::order::{self, WorkOrder};
-use factory::propose::{self, CheckError, Stage};
+use factory::propose::{self, CheckError, Proposal, Stage};
 use factory::types::RepoPath;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -12,12 +12,13 @@ use std::convert::Infallible;
 pub(super) fn proposal_parse(case: &Case) -> Result<Value, String> {
     let text = String::from_utf8(case.document()?).map_err(|error| error.to_string())?;
     Ok(match propose::parse_answer(&text) {
-        Ok(ChangeSet { summary, writes }) => {
+        Ok(Proposal::Changes(ChangeSet { summary, writes })) => {
             let paths: Vec<_> = writes.iter().map(|write| &write.path).collect();
             let contents: Vec<_> = writes.iter().map(|write| &write.content).collect();
             json!({"ok": true, "summary": summary, "paths": paths, "contents": contents})
         }
-        Err(_) => json!({"ok": false}),
+        // Version 1, which the cases pin, has no other kind.
+        Ok(Proposal::NoChange { .. } | Proposal::Blocked { .. }) | Err(_) => json!({"ok": false}),
     })
 }
 
@@ -38,7 +39,9 @@ pub(super) fn proposal_apply(case: &Case) -> Result<Value, String> {
 
 /// Parses, checks and applies an answer; gives the files afterwards, or where it was refused.
 fn propose_on(base: &Base<'_>, order: &WorkOrder, answer: &str) -> Result<Files, Stage> {
-    let change_set = propose::parse_answer(answer).map_err(|error| error.stage())?;
+    let Proposal::Changes(change_set) = propose::parse_answer(answer).map_err(|error| error.stage())? else {
+        return Err(Stage::Unparseable);
+    };
     propose::check(&change_set, order, |path| base.entry(path)).map_err(|error| match error {
         CheckError::Refused { refusals } => refusals.stage,
         CheckError::Base { source, .. } => match source {},
