@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// How a recorded end is called here: the recorded stage, the class of the failure, and verdict and exit code of a run
 /// that ends with it.
@@ -351,16 +351,11 @@ fn can(operator: &Operator, place: &Path, profile: &str, script: &str) -> bool {
     exec.output().unwrap().status.success()
 }
 
-#[test]
-fn recorded_runs_come_out_as_they_did() {
-    let Some(corpus) = shared("corpus", "FACTORY_CORPUS") else {
-        return;
-    };
+/// Somebody with profiles for what the sequences need; nothing where this host cannot run them and says so.
+fn operator() -> Option<(Operator, PathBuf)> {
     let packages = Packages::find();
     let present = has("python-packages", packages.is_some());
-    let Some(packages) = packages.filter(|_| present) else {
-        return;
-    };
+    let packages = packages.filter(|_| present)?;
     let operator = Operator::new();
     for set in ["pytest", "pytest-pillow"] {
         operator.grant(set, &packages.set(set));
@@ -373,6 +368,17 @@ fn recorded_runs_come_out_as_they_did() {
             "the packages of `{profile}` do not fit the interpreter on PATH; start scripts/test, which installs them"
         );
     }
+    Some((operator, place))
+}
+
+#[test]
+fn recorded_runs_come_out_as_they_did() {
+    let Some(corpus) = shared("corpus", "FACTORY_CORPUS") else {
+        return;
+    };
+    let Some((operator, place)) = operator() else {
+        return;
+    };
     // An interpreter that brings Pillow itself cannot show what its absence did.
     let without_pillow = has(
         "python-without-pillow",
@@ -400,4 +406,145 @@ fn recorded_runs_come_out_as_they_did() {
         failures.len(),
         failures.join("\n")
     );
+}
+
+/// One sequence on one branch of one repository, order after order.
+struct Sequence {
+    origin: Origin,
+    place: PathBuf,
+    /// The runs in their order.
+    runs: Vec<Recorded>,
+}
+
+impl Sequence {
+    fn of(operator: &Operator, corpus: &Path, name: &str) -> Self {
+        let mut runs = recorded(corpus);
+        runs.retain(|run| run.source.is_none() && run.sequence() == name);
+        let place = operator.place(&format!("sequence-{name}"));
+        let first = runs.first().expect("the sequence has runs").baseline();
+        Sequence {
+            origin: Origin::with_commits(&place.join("repository"), "work", [&first]),
+            place,
+            runs,
+        }
+    }
+
+    fn command(&self, operator: &Operator, run: &Recorded, state: &str) -> Command {
+        let mut factory = operator.factory(&self.place);
+        factory
+            .env("XDG_STATE_HOME", self.place.join(state))
+            .args(["run", "--json", "--isolated", "--branch=factory/replay"])
+            .arg(format!("--profile={}", profile(run.sequence())))
+            .arg(format!("--max-attempts={}", run.max_attempts()))
+            .arg("--repo")
+            .arg(&self.origin.dir)
+            .arg(format!("--provider=replay:{}", run.dir.join("attempts").display()))
+            .arg(run.dir.join("work_order.json"));
+        factory
+    }
+
+    fn export(&self, operator: &Operator, state: &str) -> Vec<u8> {
+        let mut factory = operator.factory(&self.place);
+        factory.env("XDG_STATE_HOME", self.place.join(state));
+        factory.args(["journal", "export"]).output().unwrap().stdout
+    }
+}
+
+#[test]
+fn a_sequence_that_is_done_is_skipped_at_once_from_the_journal_or_from_history_alone() {
+    let Some(corpus) = shared("corpus", "FACTORY_CORPUS") else {
+        return;
+    };
+    let Some((operator, _)) = operator() else { return };
+    let mut times = Vec::new();
+    for name in ["hello", "worldsim-a", "worldsim-b"] {
+        let sequence = Sequence::of(&operator, &corpus, name);
+        let mut done = Vec::new();
+        for run in &sequence.runs {
+            let ran = Ran::of(&sequence.command(&operator, run, "state").output().unwrap());
+            if ran.code == Some(0) {
+                assert_eq!(ran.count("proposal.requested"), answers(&run.dir).len(), "{}", run.name);
+                done.push(run);
+            }
+        }
+        assert!(done.len() > sequence.runs.len() / 2, "{name}: {} passed", done.len());
+        let (tip, journal) = (
+            sequence.origin.rev("factory/replay"),
+            sequence.export(&operator, "state"),
+        );
+        // The second state directory has never seen a run.
+        for (state, known_by) in [("state", "journal"), ("other-state", "history")] {
+            for run in &done {
+                let (output, time) = timed(|| sequence.command(&operator, run, state));
+                times.push(time);
+                let ran = Ran::of(&output);
+                assert_eq!(
+                    (ran.code, ran.completed()["verdict"].as_str()),
+                    (Some(0), Some("SKIPPED")),
+                    "{ran:#?}"
+                );
+                let events: Vec<_> = ran
+                    .events
+                    .iter()
+                    .map(|event| event["event"].as_str().unwrap())
+                    .collect();
+                assert_eq!(events, ["order.skipped", "run.completed"], "{}", run.name);
+                assert_eq!(ran.events[0]["known_from"], known_by, "{}", run.name);
+            }
+        }
+        assert_eq!(sequence.origin.rev("factory/replay"), tip, "{name}: no commit");
+        assert!(
+            sequence.export(&operator, "state") == journal,
+            "{name}: nothing is recorded"
+        );
+        assert!(sequence.export(&operator, "other-state").is_empty());
+        starts_nothing(&sequence, &operator, done[0]);
+    }
+    times.sort();
+    let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{} orders skipped: median {median:?}, longest {longest:?}", times.len());
+    assert!(median < Duration::from_millis(50), "{median:?}");
+}
+
+/// What a command prints, and the shortest time of three in which it did: tests beside this one take their share.
+fn timed(command: impl Fn() -> Command) -> (Output, Duration) {
+    let tries: Vec<_> = (0..3)
+        .map(|_| {
+            let start = Instant::now();
+            let output = command().output().unwrap();
+            (output, start.elapsed())
+        })
+        .collect();
+    tries.into_iter().min_by_key(|(_, time)| *time).expect("three tries")
+}
+
+/// A skipped order starts no process at all, so no sandbox either.
+fn starts_nothing(sequence: &Sequence, operator: &Operator, run: &Recorded) {
+    if !has("strace", Command::new("strace").arg("-V").output().is_ok()) {
+        return;
+    }
+    let trace = sequence.place.join("trace");
+    let processes = |command: &Command| {
+        let mut strace = Command::new("strace");
+        let calls = "trace=execve,fork,vfork,clone,clone3";
+        strace
+            .args(["--follow-forks", "--quiet=all", "-e", calls, "-o"])
+            .arg(&trace);
+        strace.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => strace.env(name, value),
+                None => strace.env_remove(name),
+            };
+        }
+        strace.output().unwrap();
+        let text = fs::read_to_string(&trace).unwrap();
+        text.lines()
+            .filter(|line| !line.contains("CLONE_THREAD") && !line.contains("+++ exited"))
+            .count()
+    };
+    let mut control = sequence.command(operator, run, "fresh-state");
+    control.arg("--fresh");
+    assert!(processes(&control) > 2, "a run that is not skipped starts its sandbox");
+    assert_eq!(processes(&sequence.command(operator, run, "state")), 1, "its own start");
 }
