@@ -46,7 +46,12 @@ pub(super) fn recover(arguments: &Arguments, environment: &Environment) -> Resul
     let Rescued { recovered, failures } = run::runtime()?.block_on(rescue(&what, &mut cancel))?;
     if arguments.json {
         let problems: Vec<_> = failures.iter().map(super::problem::json).collect();
-        output::json(&json!({ "schema": 1, "recovered": recovered, "problems": problems }))?;
+        output::json(&json!({
+            "schema": 1,
+            "recovered": recovered,
+            "problem": problems.first(),
+            "problems": problems,
+        }))?;
     } else {
         show(&Rescued {
             recovered,

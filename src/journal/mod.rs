@@ -275,6 +275,28 @@ impl Journal {
         blob::get(&self.blobs, digest)
     }
 
+    /// Checks the whole chain, entry by entry, and gives the number of entries.
+    ///
+    /// # Errors
+    /// `Host` when the database cannot be read or the chain is broken.
+    pub fn check_chain(&self) -> Result<u64, JournalError> {
+        let failed = JournalError::sql("read", &self.database);
+        let snapshot = self.connection.unchecked_transaction().map_err(&failed)?;
+        let mut statement = snapshot.prepare_cached(&self.selects.of("TRUE")).map_err(&failed)?;
+        let mut rows = statement.query([]).map_err(&failed)?;
+        let mut count = 0;
+        while let Some(row) = rows.next().map_err(&failed)? {
+            count += 1;
+            let entry = checked(row, &self.database)?;
+            if entry.seq != count {
+                let missing = "an entry before it is missing";
+                return Err(JournalError::damaged(&self.database, entry.seq, missing));
+            }
+        }
+        check_newest(&snapshot, &self.database)?;
+        Ok(count)
+    }
+
     /// Checks the database, the whole chain, and every blob that an entry names.
     ///
     /// # Errors

@@ -163,7 +163,11 @@ fn an_altered_journal_is_noticed_and_the_place_is_named() {
         let dir = five_entries();
         tamper(dir.path(), sql);
         let mut journal = Journal::open(dir.path()).unwrap();
-        for result in [journal.check().map(drop), journal.entries().map(drop)] {
+        for result in [
+            journal.check().map(drop),
+            journal.check_chain().map(drop),
+            journal.entries().map(drop),
+        ] {
             match result {
                 Err(error @ JournalError::Damaged { seq, .. }) => {
                     assert_eq!(seq, at, "{what}: {error}");

@@ -71,6 +71,8 @@ pub async fn run(
         tell_skipped(&done, observe);
         return Ok(Ended::Skipped(done));
     }
+    // Whoever builds on a record that was altered makes it look whole.
+    journal.check_chain().map_err(unreadable)?;
     let order_key = order_key(setup, |path| snapshot.entry(path)).map_err(|error| workspace_failure(&error))?;
     let past = Past::of(&journal, &repository, &setup.order.id, order_key)?;
     past.refuse_quarantined(&setup.order.id)?;

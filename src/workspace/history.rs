@@ -3,7 +3,7 @@
 use super::error::WorkspaceError;
 use super::repository::{Repository, object_id, oid, read};
 use crate::types::ObjectId;
-use git2::{ErrorCode, Sort};
+use git2::Sort;
 
 /// A commit and what its message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +58,11 @@ impl Repository {
         if commit == tip {
             return Ok(true);
         }
-        match self.git.graph_descendant_of(oid(tip), oid(commit)) {
-            Ok(leads) => Ok(leads),
-            Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
-            Err(source) => Err(read(format!("the history of {tip}"), source)),
+        let fail = |source| read(format!("the history of {tip}"), source);
+        if !self.git.odb().map_err(fail)?.exists(oid(commit)) {
+            return Ok(false);
         }
+        self.git.graph_descendant_of(oid(tip), oid(commit)).map_err(fail)
     }
 
     /// Whether a commit is there with everything in it that its parent lacks.

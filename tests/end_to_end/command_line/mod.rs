@@ -1,6 +1,7 @@
 //! The program as people and scripts meet it: what it prints, what it returns, and that it leaves nothing behind.
 
 mod bad_input;
+mod contention;
 mod documents;
 mod ended;
 mod exec;
@@ -10,6 +11,7 @@ mod odd;
 mod place;
 mod receipts;
 mod records;
+mod recovery;
 mod reports;
 mod synthetic;
 mod terminal;
