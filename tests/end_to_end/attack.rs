@@ -7,13 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Cases that the sandbox does not keep in today, each with the reason. A case that gets kept in has to leave this list.
-const KNOWN_OPEN: [(&str, &str); 3] = [
+const KNOWN_OPEN: [(&str, &str); 2] = [
     ("X25", "there is no time namespace, and none for the size of the memory"),
     ("X26", "no namespace holds the kernel's release"),
-    (
-        "X36",
-        "nobody removes the lock of a run that was killed between locking the branch and moving it",
-    ),
 ];
 
 /// Cases that not even the control can carry out on some hosts, each with what such a host lacks.

@@ -486,8 +486,6 @@ pub(in crate::attack) fn killed_runs(ground: &Ground) -> Result<Finding, AttackE
             .spawn()
             .map_err(start)?;
         let killed = kill_after(&mut child, Duration::from_millis(40 + 60 * step))?;
-        // X36 is about a lock that is left; here it would only keep the next step from doing anything.
-        let _ = fs::remove_file(project.lock());
         let tip = project.tip();
         if project.git(&["fsck", "--connectivity-only", "--no-dangling"]).is_err() {
             wrong.push(format!("after {} ms the repository is damaged", 40 + 60 * step));
@@ -515,7 +513,7 @@ pub(in crate::attack) fn killed_runs(ground: &Ground) -> Result<Finding, AttackE
     )
 }
 
-/// Kills a run as soon as it has locked the branch: the next one has to carry on.
+/// Kills a run as soon as it has locked the branch: the next start of the order has to carry on.
 pub(in crate::attack) fn killed_while_locked(ground: &Ground) -> Result<Finding, AttackError> {
     for _ in 0..5 {
         let project = Project::new(ground, &[])?;
@@ -537,17 +535,8 @@ pub(in crate::attack) fn killed_while_locked(ground: &Ground) -> Result<Finding,
         if !lock.exists() {
             continue;
         }
-        let (passed, said) = project.run(ground, "WO-02", &["true"], &[("a.txt", "old\n", "new\n")])?;
-        fs::remove_file(&lock)
-            .or_else(|error| if passed { Ok(()) } else { Err(error) })
-            .map_err(wrote(&lock))?;
-        if !passed
-            && !project
-                .run(ground, "WO-03", &["true"], &[("a.txt", "old\n", "new\n")])?
-                .0
-        {
-            return useless("without the lock nothing is promoted either");
-        }
+        let (passed, said) = project.run(ground, "WO-01", &["true"], &[("a.txt", "old\n", "new\n")])?;
+        let passed = passed && !lock.exists() && project.on_branch("a.txt").as_deref() == Some("new");
         return finding(
             (!passed)
                 .then(|| format!("the next run does not carry on: {said}"))
