@@ -13,6 +13,7 @@ mod receipts;
 mod records;
 mod recovery;
 mod reports;
+mod satisfied;
 mod synthetic;
 mod terminal;
 
