@@ -379,23 +379,83 @@ fn damaged_pages_are_an_error_and_no_panic() {
     }
 }
 
-/// The first format, as it was written when it was current. It must open for ever.
+/// Each format as it was written when it was current. All of them must open for ever, and be written to.
 #[test]
-fn a_journal_of_version_1_keeps_opening() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal-v1");
+fn journals_of_every_version_keep_opening() {
+    for version in ["journal-v1", "journal-v2"] {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(version);
+        let recorded = fs::read_to_string(fixture.join("entries.json")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::copy(fixture.join(DATABASE), dir.path().join(DATABASE)).unwrap();
+        // For reading it stays as it is, and says the same.
+        let reader = Journal::open_read_only(dir.path()).unwrap().unwrap();
+        let entries = serde_json::to_string_pretty(&reader.entries().unwrap()).unwrap() + "\n";
+        assert_eq!(entries, recorded, "{version}");
+        drop(reader);
+        assert_eq!(
+            fs::read(dir.path().join(DATABASE)).unwrap(),
+            fs::read(fixture.join(DATABASE)).unwrap(),
+            "{version}"
+        );
+        let mut journal = Journal::open(dir.path()).unwrap();
+        assert_eq!(journal.check_chain().unwrap(), 3, "{version}");
+        let entries = serde_json::to_string_pretty(&journal.entries().unwrap()).unwrap() + "\n";
+        assert_eq!(entries, recorded, "{version}");
+        let continued = entry(Phase::Fact, "test.continued", json!({ "key": "k" }));
+        assert_eq!(journal.append(&continued).unwrap(), 4, "{version}");
+        assert_eq!(
+            journal.entries_about("test.continued", "k").unwrap().len(),
+            1,
+            "{version}"
+        );
+        assert_eq!(journal.check_chain().unwrap(), 4, "{version}");
+    }
+}
+
+#[test]
+fn entries_are_found_by_what_they_are_about_and_runs_by_what_they_lack() {
     let dir = tempfile::tempdir().unwrap();
-    fs::copy(fixture.join(DATABASE), dir.path().join(DATABASE)).unwrap();
     let mut journal = Journal::open(dir.path()).unwrap();
-    assert_eq!(journal.check().unwrap().entries, 3);
-    let recorded = serde_json::to_string_pretty(&journal.entries().unwrap()).unwrap() + "\n";
-    assert_eq!(recorded, fs::read_to_string(fixture.join("entries.json")).unwrap());
-    assert_eq!(
-        journal
-            .append(&entry(Phase::Fact, "test.continued", json!({})))
-            .unwrap(),
-        4
-    );
-    assert_eq!(journal.check().unwrap().entries, 4);
+    let mut add = |id: &str, kind, body| {
+        let entry = Entry {
+            run: run(id),
+            ..entry(Phase::Fact, kind, body)
+        };
+        journal.append(&entry).unwrap()
+    };
+    add(RUN, "run.opened", json!({ "order_id": "WO-1" }));
+    add(RUN, "test.numbered", json!({ "key": "a", "order_id": "WO-1" }));
+    add(OTHER, "run.opened", json!({ "order_id": "WO-2" }));
+    add(OTHER, "test.numbered", json!({ "key": "a" }));
+    add(RUN, "run.completed", json!({ "order_id": "WO-1" }));
+    let about = |kind: &str, key: &str| -> Vec<u64> {
+        let entries = journal.entries_about(kind, key).unwrap();
+        entries.iter().map(|entry| entry.seq).collect()
+    };
+    assert_eq!(about("test.numbered", "a"), [2, 4]);
+    assert_eq!(about("run.opened", "WO-2"), [3]);
+    assert_eq!(about("test.numbered", "WO-1"), [0; 0], "the key is what it is about");
+    assert_eq!(journal.unclosed("run.opened", "run.completed").unwrap(), [run(OTHER)]);
+    assert_eq!(journal.newest().unwrap(), 5);
+}
+
+#[test]
+fn a_check_reads_the_blobs_that_entries_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let (kept, gone) = (journal.put_blob(b"kept").unwrap(), journal.put_blob(b"gone").unwrap());
+    let names = json!({ "answer": kept, "evidence": gone });
+    journal.append(&entry(Phase::Fact, "test.names", names)).unwrap();
+    assert_eq!(journal.check().unwrap().blobs, 2);
+    let digits = gone.to_string();
+    fs::remove_file(dir.path().join("blobs").join(&digits[..2]).join(&digits[2..])).unwrap();
+    assert!(matches!(journal.check(), Err(JournalError::BlobMissing { digest, .. }) if digest == gone));
+    let removal = entry(Phase::Fact, BLOBS_REMOVED, json!({ "blobs": [gone] }));
+    journal.append(&removal).unwrap();
+    let checked = journal.check().unwrap();
+    assert_eq!((checked.entries, checked.blobs, checked.removed), (2, 1, 1));
 }
 
 #[test]
