@@ -75,6 +75,28 @@ fn runs_that_do_not_wait_are_refused_and_a_wait_that_is_over_too() {
 }
 
 #[test]
+fn a_run_whose_lock_somebody_removed_is_not_taken_for_dead() {
+    let place = Place::new();
+    let waiting = format!(
+        "--provider=command:sh -c 'touch {}; while test ! -e {}; do sleep 0.01; done; cat {}'",
+        place.word("asked"),
+        place.word("go"),
+        place.word("answers/1.json")
+    );
+    let first = start(place.factory(&["run", "--repo=repository", &waiting, "order.json"]));
+    while !place.path("asked").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    fs::remove_file(place.path("repository/.git/factory-lock")).unwrap();
+    let process = format!("still under way in process {}", first.id());
+    place.run(&["order.json"]).explains(22, &[&process]);
+    place.call(&["recover"]).explains(22, &[&process]);
+    place.write("go", "");
+    Ended::of(first.wait_with_output().unwrap()).succeeded();
+    is_whole(&place);
+}
+
+#[test]
 fn many_orders_share_one_repository_one_after_the_other() {
     let place = Place::new();
     let mut runs = Vec::new();
