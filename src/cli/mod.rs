@@ -9,6 +9,7 @@
 
 mod attack;
 mod check;
+mod cost;
 mod doctor;
 mod exec;
 pub mod exit;
@@ -35,7 +36,7 @@ use std::ffi::OsString;
 #[command(name = "factory", bin_name = "factory", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
-    13 inconclusive, 20 host, 21 sandbox layer missing, 22 repository held by another run, 23 repository refused, 24 recovery needs a person, 64 usage, \
+    11 budget, 13 inconclusive, 20 host, 21 sandbox layer missing, 22 repository held by another run, 23 repository refused, 24 recovery needs a person, 64 usage, \
     65 invalid order, 74 I/O, 75 try later, 77 key refused, 78 profile or setting, 129, 130 and 143 interrupted."
 )]
 struct Arguments {
@@ -53,6 +54,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Status(status::Arguments),
     Show(show::Arguments),
+    Cost(cost::Arguments),
     Recover(recover::Arguments),
     Release(release::Arguments),
     Journal(journal::Arguments),
@@ -81,6 +83,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),
         Command::Show(arguments) => show::show(arguments, &environment),
+        Command::Cost(arguments) => cost::cost(arguments, &environment),
         Command::Recover(arguments) => recover::recover(arguments, &environment),
         Command::Release(arguments) => release::release(arguments, &environment),
         Command::Journal(arguments) => journal::journal(arguments, &environment),

@@ -2,15 +2,17 @@
 
 use super::{check, exit, output, problem, words};
 use crate::config::{Environment, ProviderSpec};
-use crate::llm::{ChatSettings, LlmError, Provider};
+use crate::llm::{ChatSettings, LlmError, PriceTable, Provider};
 use crate::promote::BranchMode;
 use crate::run::{
-    BranchWish, Cancel, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName, run as run_order,
-    sandbox_failure,
+    BranchWish, Budget, Cancel, Cap, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName,
+    run as run_order, sandbox_failure,
 };
 use crate::sandbox::{Layer, Operator, Policy, load_profile};
 use crate::types::{Bytes, FailureClass, RepoPath};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -81,6 +83,13 @@ pub(super) struct Arguments {
     /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// What may be spent: SCOPE=DOLLARS or SCOPE=TOKENStok, as in order=2.50 or day=300000tok, for each call, attempt, order,
+    /// plan or day (UTC). Can be repeated; every cap holds.
+    #[arg(long, value_name = "CAP")]
+    budget: Vec<Cap>,
+    /// A table of prices that overrules the built-in one.
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
     /// How long to wait for a repository that another run holds, such as 30s or 1h [default: not at all].
     #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
     wait: Option<Duration>,
@@ -135,13 +144,13 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8
 }
 
 fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<Ended, Failure> {
-    let setup = setup(arguments, environment)?;
     let mut provider = provider(arguments, environment)?;
+    let setup = setup(arguments, environment, &provider)?;
     let cancel = hear_signals()?;
     runtime()?.block_on(run_order(&setup, &mut provider, cancel, &mut |event| stage.show(event)))
 }
 
-fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Failure> {
+fn setup(arguments: &Arguments, environment: &Environment, provider: &Provider) -> Result<Setup, Failure> {
     let loaded = check::read(&arguments.order)?;
     let plain = |error| Failure::new(&error, Situation::Plain);
     let state_dir = environment.state_dir(arguments.state_dir.as_deref()).map_err(plain)?;
@@ -178,12 +187,40 @@ fn setup(arguments: &Arguments, environment: &Environment) -> Result<Setup, Fail
                 .unwrap_or_else(|| state_dir.join("runs")),
             state_dir,
         },
+        budget: Budget {
+            caps: arguments.budget.clone(),
+            prices: prices(arguments.prices.as_deref())?,
+            is_free: matches!(provider, Provider::Replay(_)),
+        },
         patience: arguments.wait.unwrap_or_default(),
         fresh: arguments.fresh,
         disk_floor: arguments.disk_floor,
         program: own_program()?,
         exit_code: exit::code,
     })
+}
+
+/// The largest table of prices that is read, in bytes.
+const MAX_PRICES_BYTES: u64 = 1 << 20;
+
+/// The built-in prices, overruled by those of a file.
+fn prices(file: Option<&Path>) -> Result<PriceTable, Failure> {
+    let Some(file) = file else {
+        return Ok(PriceTable::built_in());
+    };
+    let mut text = String::new();
+    let read = File::open(file).and_then(|opened| opened.take(MAX_PRICES_BYTES).read_to_string(&mut text));
+    read.map_err(|error| Failure {
+        causes: vec![error.to_string()],
+        ..Failure::plain(
+            FailureClass::Policy,
+            format!("cannot read the price table `{}`", file.display()),
+        )
+        .in_situation(Situation::Document)
+        .with_hint("name a text file that you may read")
+    })?;
+    let own = PriceTable::parse(&text).map_err(|error| Failure::new(&error, Situation::Document))?;
+    Ok(PriceTable::built_in().overruled_by(own))
 }
 
 fn protected_path(text: &str) -> Result<RepoPath, String> {

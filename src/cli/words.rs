@@ -1,6 +1,6 @@
 //! Words and forms that several subcommands share.
 
-use crate::run::{AttemptSummary, Done, Recovered, RecoveryOutcome, Source, Summary, VerdictName};
+use crate::run::{AttemptSummary, Done, Recovered, RecoveryOutcome, Source, Summary, UsageSummary, VerdictName};
 use crate::sandbox::Layer;
 use crate::types::{escape_control, format_duration, parse_duration};
 use std::collections::BTreeSet;
@@ -90,6 +90,18 @@ pub(super) fn attempt(attempt: &AttemptSummary) -> String {
     lines
 }
 
+/// What a run cost, in a few words.
+fn cost(usage: &UsageSummary) -> String {
+    let tokens = usage.input_tokens + usage.output_tokens;
+    let usd = usage.usd.map_or("unknown price".to_owned(), |usd| usd.to_string());
+    let estimated = if usage.estimated { ", estimated" } else { "" };
+    let unsettled = match usage.unsettled {
+        0 => String::new(),
+        count => format!(", and {count} requests of which nothing is known"),
+    };
+    format!("{usd}{estimated}, {tokens} tokens reported{unsettled}")
+}
+
 /// A dead run and what was done about it, as a line.
 pub(super) fn recovered(recovered: &Recovered) -> String {
     let (order, branch) = (line(&recovered.order_id), line(&recovered.branch));
@@ -150,6 +162,7 @@ pub(super) fn summary(summary: &Summary) -> String {
         (None, _) => field("commit", "none: the branch is where it was"),
     }
     field("attempts", &summary.attempts.len().to_string());
+    field("cost", &cost(&summary.usage));
     if summary.usage.recalled > 0 {
         field(
             "answers",

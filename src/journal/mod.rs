@@ -171,15 +171,42 @@ impl Journal {
     /// `Internal` for an entry that cannot be recorded as it is (kind, size, read-only journal); `Host` when the database
     /// refuses or the newest entry is damaged.
     pub fn append(&mut self, entry: &Entry) -> Result<u64, JournalError> {
+        match self.append_after(&[], |_| Ok::<_, std::convert::Infallible>(entry.clone()))? {
+            Ok(seq) => Ok(seq),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Adds the entry that `make` makes of the entries of some kinds, or none when it refuses. No entry of any process comes
+    /// between what it was shown and what it made.
+    ///
+    /// # Errors
+    /// Those of [`Journal::append`] and [`Journal::entries`].
+    pub fn append_after<E>(
+        &mut self,
+        kinds: &[&str],
+        make: impl FnOnce(&[Recorded]) -> Result<Entry, E>,
+    ) -> Result<Result<u64, E>, JournalError> {
         self.require_write_access()?;
-        let body = check_entry(entry)?;
-        crash_point(&format!("before the entry {} ({})", entry.kind, entry.phase.as_str()));
         let failed = JournalError::sql("append to", &self.database);
-        // IMMEDIATE takes the write lock before the newest hash is read; two writers cannot both build on the same entry.
+        // IMMEDIATE takes the write lock before anything is read; two writers cannot both build on the same entry.
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&failed)?;
+        let shown = match kinds {
+            [] => Vec::new(),
+            kinds => {
+                let kinds = Which::Kinds(kinds.iter().map(|kind| (*kind).to_owned()).collect());
+                read(&transaction, &self.selects, &self.database, &kinds)?
+            }
+        };
+        let entry = match make(&shown) {
+            Ok(entry) => entry,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let body = check_entry(&entry)?;
+        crash_point(&format!("before the entry {} ({})", entry.kind, entry.phase.as_str()));
         let last = read(&transaction, &self.selects, &self.database, &Which::Newest)?.pop();
         let (seq, previous): (u64, _) = last.map_or((1, chain::GENESIS.to_owned()), |last| {
             (last.seq + 1, last.hash.to_string())
@@ -200,7 +227,7 @@ impl Journal {
             .map_err(&failed)?;
         transaction.commit().map_err(&failed)?;
         crash_point(&format!("after the entry {} ({})", entry.kind, entry.phase.as_str()));
-        Ok(seq)
+        Ok(Ok(seq))
     }
 
     /// All entries, in order, each checked against the one before.
@@ -229,6 +256,14 @@ impl Journal {
             kind: kind.to_owned(),
             key: key.to_owned(),
         })
+    }
+
+    /// The entries of some kinds, in order, each checked like those of [`Journal::entries_of`].
+    ///
+    /// # Errors
+    /// `Host` when the database cannot be read or one of these links is broken.
+    pub fn entries_of_kinds(&self, kinds: &[&str]) -> Result<Vec<Recorded>, JournalError> {
+        self.read(&Which::Kinds(kinds.iter().map(|kind| (*kind).to_owned()).collect()))
     }
 
     /// The runs that have an entry of the kind `opened` and none of the kind `closed`, in the order in which they began.
@@ -356,6 +391,7 @@ enum Which {
     Newest,
     Of(RunId),
     About { kind: String, key: String },
+    Kinds(Vec<String>),
 }
 
 /// Reads entries and checks that each continues the chain, and that the newest one is still there.
@@ -371,6 +407,10 @@ fn read(
         Which::Newest => ("e.seq = (SELECT max(seq) FROM entry)", Vec::new()),
         Which::Of(run) => ("e.run = ?1", vec![run.to_string()]),
         Which::About { kind, key } => (selects.by_key.as_str(), vec![kind.clone(), key.clone()]),
+        Which::Kinds(kinds) => (
+            "e.kind IN (SELECT value FROM json_each(?1))",
+            vec![serde_json::json!(kinds).to_string()],
+        ),
     };
     let mut statement = connection.prepare_cached(&selects.of(condition)).map_err(&failed)?;
     let mut rows = statement

@@ -258,6 +258,21 @@ impl LlmError {
         matches!(self, LlmError::Status { status: 401 | 403, .. })
     }
 
+    /// Whether the request cannot have cost anything: it was not sent, or it was refused.
+    pub fn is_free(&self) -> bool {
+        matches!(
+            self,
+            LlmError::Status { .. }
+                | LlmError::Redirect { .. }
+                | LlmError::Address { .. }
+                | LlmError::Client { .. }
+                | LlmError::Tls { .. }
+                | LlmError::CommandStart { .. }
+                | LlmError::ReplayExhausted { .. }
+                | LlmError::ReplayRead { .. }
+        )
+    }
+
     /// What the request cost although there is no answer to use, when the provider says.
     pub fn usage(&self) -> Option<Usage> {
         match self {

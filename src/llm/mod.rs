@@ -12,6 +12,7 @@ mod answer;
 mod chat;
 mod command;
 mod error;
+mod price;
 mod replay;
 mod retry;
 
@@ -19,6 +20,7 @@ pub use answer::{Answer, Finish, Request, Usage, request_digest};
 pub use chat::{Chat, ChatSettings, OutputLimitField};
 pub use command::Command;
 pub use error::{Excerpt, LlmError};
+pub use price::{Price, PriceError, PriceTable};
 pub use replay::Replay;
 pub use retry::{backoff, parse_retry_after};
 

@@ -76,6 +76,7 @@ pub async fn run(
     let order_key = order_key(setup, |path| snapshot.entry(path)).map_err(|error| workspace_failure(&error))?;
     let past = Past::of(&journal, &repository, &setup.order.id, order_key)?;
     past.refuse_quarantined(&setup.order.id)?;
+    setup.budget.require_price(setup.model.as_deref())?;
     let ground = Given {
         repository: &repository,
         snapshot: &snapshot,
@@ -257,6 +258,7 @@ impl<'a> Run<'a> {
             profile: setup.policy.profile.clone(),
             waived: setup.policy.waive.clone(),
             allowed_protected: setup.allow_protected.clone(),
+            plan: setup.plan().map(str::to_owned),
             provider: self.provider.describe(),
             model: setup.model.clone().unwrap_or_default(),
             max_attempts: setup.rules.max_attempts,
@@ -278,6 +280,8 @@ impl<'a> Run<'a> {
             "provider_tries": setup.rules.provider_tries,
             "timeout_ms": setup.timeout.map(|timeout| timeout.as_millis()),
             "allow_verify_exempt": setup.allow_verify_exempt,
+            "budget": setup.budget.caps,
+            "prices": setup.budget.prices.version(),
             "started_ms": self.started_ms,
         });
         self.artifacts.write("run.json", &json(&options))?;
@@ -512,7 +516,7 @@ pub(super) fn bounded(summary: &Summary) -> Value {
 }
 
 /// The host's clock, in milliseconds since 1970-01-01 UTC.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -47,6 +47,9 @@ pub struct Opened {
     /// Files that the operator let the order change although they are run without being called.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allowed_protected: BTreeSet<RepoPath>,
+    /// The plan that the order belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// The provider that is asked.
     pub provider: String,
     /// The model that is asked.
@@ -190,6 +193,7 @@ mod tests {
             profile: "verify".to_owned(),
             waived: BTreeSet::new(),
             allowed_protected: BTreeSet::new(),
+            plan: None,
             provider: "replay".to_owned(),
             model: "recorded".to_owned(),
             max_attempts: 5,

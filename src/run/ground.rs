@@ -1,5 +1,6 @@
 //! What a run stands on: what the operator asked for, and the repository as it was found.
 
+use super::budget::Budget;
 use super::failure::{Failure, Situation};
 use super::state::Rules;
 use crate::order::WorkOrder;
@@ -56,6 +57,8 @@ pub struct Setup {
     pub places: Places,
     /// This project's own binary, which is started again as the sandbox's helper.
     pub program: PathBuf,
+    /// What may be spent.
+    pub budget: Budget,
     /// How long to wait for a repository that another run holds.
     pub patience: Duration,
     /// Whether to work as if nothing were recorded: an order that is done is done again, and the model is asked anew.
@@ -75,6 +78,14 @@ pub struct Places {
     pub cache_dir: PathBuf,
     /// The directories of runs.
     pub artifacts: PathBuf,
+}
+
+impl Setup {
+    /// The plan that the order belongs to, by the planner's own account.
+    pub(super) fn plan(&self) -> Option<&str> {
+        let provenance = self.order.provenance.as_ref()?;
+        provenance.get("planner_run_id")?.as_str()
+    }
 }
 
 impl Places {
@@ -136,11 +147,7 @@ pub(super) struct Aim {
 pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure> {
     let name = match &setup.branch.name {
         Some(name) => name.clone(),
-        None => {
-            let provenance = setup.order.provenance.as_ref();
-            let plan = provenance.and_then(|provenance| provenance.get("planner_run_id")?.as_str());
-            default_branch(&setup.order.id, plan).map_err(|error| promote_failure(&error))?
-        }
+        None => default_branch(&setup.order.id, setup.plan()).map_err(|error| promote_failure(&error))?,
     };
     let target = target(repository, &name, setup.branch.mode, &[]).map_err(|error| promote_failure(&error))?;
     let base = match (&setup.base, target.expected) {

@@ -12,6 +12,7 @@
 
 mod answers;
 mod artifacts;
+mod budget;
 mod engine;
 mod event;
 mod failure;
@@ -29,6 +30,7 @@ mod steps;
 mod summary;
 
 pub use artifacts::ArtifactError;
+pub use budget::{Budget, Call, Cap, CapError, Limit, Scope, Settled, Spent, calls};
 pub use engine::{Ended, run};
 pub use event::{Event, Observer};
 pub use failure::{Failure, Situation, Stage, UnknownStage, interrupted};

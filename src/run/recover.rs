@@ -9,6 +9,7 @@
 //! - A person is needed only where it cannot be known whether the run is dead, or what became of its branch.
 
 use super::artifacts::{Artifacts, json};
+use super::budget::Settled as CallSettled;
 use super::failure::{Failure, Situation, Stage};
 use super::fold::{Opened, body};
 use super::ground::{Cancel, promote_failure, workspace_failure};
@@ -477,6 +478,13 @@ fn usage(entries: &[Recorded]) -> UsageSummary {
                 usage.unsettled = usage.unsettled.saturating_sub(1);
                 let reported = entry.body.get("usage").and_then(|usage| Usage::deserialize(usage).ok());
                 let reported = reported.unwrap_or_default();
+                if let Some(settled) = entry
+                    .body
+                    .get("settled")
+                    .and_then(|settled| CallSettled::deserialize(settled).ok())
+                {
+                    usage.count(&settled);
+                }
                 usage.answers += u32::from(entry.kind == "proposal.answer");
                 usage.input_tokens += reported.input_tokens;
                 usage.output_tokens += reported.output_tokens;

@@ -2,7 +2,8 @@
 
 use super::answers::{self, Said};
 use super::artifacts::json;
-use super::engine::{Promoted, Run};
+use super::budget::{self, About};
+use super::engine::{Promoted, Run, now_ms};
 use super::event::Event as Told;
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
@@ -15,8 +16,8 @@ use super::state::{Event, Patience};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::ensure_dir;
-use crate::journal::{JournalError, Phase as Framed};
-use crate::llm::{Answer, Finish, LlmError, Request, backoff, request_digest};
+use crate::journal::{Entry, JournalError, Phase as Framed};
+use crate::llm::{Answer, Finish, LlmError, Request, Usage, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, Trailers};
 use crate::propose::{self, CheckError, Proposal};
@@ -27,7 +28,7 @@ use crate::verify::{
     VerifyError, rungs,
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -265,7 +266,7 @@ impl Run<'_> {
             return recalled;
         }
         let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
-        self.journal(Framed::Intent, "proposal.request", Some(attempt), intent)?;
+        let request = self.reserve(attempt, request, intent)?;
         (self.observe)(&Told::Requested {
             attempt,
             request: digest,
@@ -276,9 +277,43 @@ impl Run<'_> {
             answered = self.provider.ask(&request) => answered,
         };
         match answered {
-            Ok(answer) => self.store(attempt, (key, digest), answer),
+            Ok(answer) => self.store(attempt, (key, digest), &request, answer),
             Err(error) => self.unanswered(attempt, (key, digest), patience, &error),
         }
+    }
+
+    /// Announces a request together with the most that it can cost, and shortens its answer to what is affordable.
+    fn reserve(&mut self, attempt: u32, request: Request, mut intent: Value) -> Result<Request, Fault> {
+        let (budget, order, run) = (&self.setup.budget, &self.setup.order, self.id);
+        let bytes = u64::try_from(request.system.len() + request.user.len()).unwrap_or(u64::MAX);
+        let about = About {
+            run,
+            attempt,
+            order_id: &order.id,
+            plan: self.setup.plan(),
+            at_ms: now_ms(),
+        };
+        let model = self.setup.model.as_deref();
+        let mut reserved = None;
+        let appended = self.journal.append_after(&budget::KINDS, |entries| {
+            let wanted = u64::from(MAX_OUTPUT_TOKENS);
+            let reservation = budget.reserve(&budget::calls(entries), &about, model, (bytes, wanted))?;
+            intent["reserved"] = json!(reservation.ceiling);
+            reserved = Some(reservation);
+            Ok(Entry {
+                run,
+                phase: Framed::Intent,
+                kind: "proposal.request",
+                attempt: Some(attempt),
+                body: intent,
+            })
+        })?;
+        appended.map_err(Fault::exception)?;
+        let longest = reserved.map(|reserved| u32::try_from(reserved.max_output_tokens).unwrap_or(u32::MAX));
+        Ok(Request {
+            max_output_tokens: longest,
+            ..request
+        })
     }
 
     /// Recognises an answer to the same request by the same provider.
@@ -337,7 +372,11 @@ impl Run<'_> {
         })
     }
 
-    fn store(&mut self, attempt: u32, (key, request): (Sha256, Sha256), answer: Answer) -> Step {
+    fn store(&mut self, attempt: u32, (key, request): (Sha256, Sha256), sent: &Request, answer: Answer) -> Step {
+        let said = (sent.system.len() + sent.user.len(), answer.text.len());
+        let model = self.setup.model.as_deref();
+        let settled = self.setup.budget.settle(model, answer.usage.as_ref(), said);
+        self.usage.count(&settled);
         let sha256 = self.journal.put_blob(&answer.raw)?;
         let text = self.journal.put_blob(answer.text.as_bytes())?;
         let usage = answer.usage.unwrap_or_default();
@@ -352,6 +391,7 @@ impl Run<'_> {
             "model": answer.model,
             "finish": answer.finish,
             "usage": answer.usage,
+            "settled": settled,
         });
         self.journal(Framed::Fact, "proposal.answer", Some(attempt), fact)?;
         self.artifacts.write_of(attempt, "answer.txt", answer.text.as_bytes())?;
@@ -374,13 +414,21 @@ impl Run<'_> {
         let usage = error.usage().unwrap_or_default();
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
+        // Whatever was sent and came to nothing may have been paid for: what was reserved for it stays.
+        let model = self.setup.model.as_deref();
+        let known = error.is_free().then(Usage::default).or(error.usage());
+        let settled = known.map(|usage| self.setup.budget.settle(model, Some(&usage), (0, 0)));
+        match &settled {
+            Some(settled) => self.usage.count(settled),
+            None => self.usage.unsettled += 1,
+        }
         let situation = if error.is_auth() {
             Situation::Auth
         } else {
             Situation::Plain
         };
         let failure = Failure::new(error, situation);
-        let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage });
+        let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage, "settled": settled });
         self.journal(Framed::Fact, "proposal.unanswered", Some(attempt), fact)?;
         match failure.class {
             FailureClass::ProviderTransient => {

@@ -1,8 +1,9 @@
 //! What a finished run says about itself: the file `summary.json` and the last entry of its journal.
 
+use super::budget::Settled;
 use super::failure::{Failure, Stage};
 use crate::sandbox::Outcome;
-use crate::types::{FailureClass, ObjectId, RunId, Sha256};
+use crate::types::{FailureClass, NanoUsd, ObjectId, RunId, Sha256};
 use crate::verify::{CommandRecord, Rung};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -173,4 +174,20 @@ pub struct UsageSummary {
     pub input_tokens: u64,
     /// Tokens of the answers, as far as reported.
     pub output_tokens: u64,
+    /// What was spent, where the price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<NanoUsd>,
+    /// Whether a part of it was counted here, because the provider did not say.
+    #[serde(default)]
+    pub estimated: bool,
+}
+
+impl UsageSummary {
+    /// Adds what a call cost.
+    pub(super) fn count(&mut self, settled: &Settled) {
+        self.estimated |= settled.estimated;
+        if let Some(usd) = settled.spent.usd {
+            self.usd = Some(self.usd.unwrap_or_default().plus(usd));
+        }
+    }
 }

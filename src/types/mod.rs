@@ -6,6 +6,7 @@
 mod digest;
 mod failure;
 mod id;
+mod money;
 mod path;
 mod size;
 mod text;
@@ -13,6 +14,7 @@ mod text;
 pub use digest::{DigestError, Sha256};
 pub use failure::{FailureClass, Problem};
 pub use id::{IdError, ObjectId, RunId};
+pub use money::{MoneyError, NanoUsd};
 pub use path::{PathError, RepoPath};
 pub use size::{Bytes, SizeError, format_duration, parse_duration};
 pub use text::{escape_control, truncate};

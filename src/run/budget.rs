@@ -1,0 +1,648 @@
+//! Money and tokens: what may be spent, what is reserved before a call, and what was spent, all of it told by the journal.
+//!
+//! - Before a request is sent, the most that it can cost is reserved, in the same step of the journal that announces it. Two
+//!   processes cannot reserve the same dollar.
+//! - What the provider reports replaces the reservation. Where it reports nothing, what was said is counted here and marked
+//!   as an estimate; where nothing came back, the reservation stays.
+//! - So the sum of what is settled and what is reserved never exceeds a cap, as long as no provider takes more tokens than it
+//!   was allowed to; when one does, the next request finds that out.
+//! - Money is limited only where the price is known: an unknown price under a cap of dollars is an error.
+
+use super::failure::{Failure, Situation};
+use super::fold::{Opened, body};
+use crate::journal::Recorded;
+use crate::llm::{Price, PriceTable, Usage};
+use crate::types::{FailureClass, NanoUsd, RunId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Milliseconds of a day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The shortest answer that is worth asking for, in tokens: a budget that affords less is used up.
+const SHORTEST_ANSWER: u64 = 1024;
+
+/// Bytes of text for a token, where nobody counted: English and code have about four, so this counts too many.
+const BYTES_PER_TOKEN: u64 = 3;
+
+/// Entries that tell of spending.
+pub(super) const KINDS: [&str; 4] = [
+    "run.opened",
+    "proposal.request",
+    "proposal.answer",
+    "proposal.unanswered",
+];
+
+/// What a cap is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// One request.
+    Call,
+    /// All requests of one attempt.
+    Attempt,
+    /// All requests for one order, in all of its runs.
+    Order,
+    /// All requests for the orders of one plan.
+    Plan,
+    /// All requests of a day, in UTC.
+    Day,
+}
+
+impl Scope {
+    const ALL: [Scope; 5] = [Scope::Call, Scope::Attempt, Scope::Order, Scope::Plan, Scope::Day];
+
+    /// The scope as written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scope::Call => "call",
+            Scope::Attempt => "attempt",
+            Scope::Order => "order",
+            Scope::Plan => "plan",
+            Scope::Day => "day",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One cap as written: `order=2.50` in dollars, `day=300000tok` in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cap {
+    /// What it is about.
+    pub scope: Scope,
+    /// How much.
+    #[serde(flatten)]
+    pub limit: Limit,
+}
+
+/// How much may be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// So many dollars.
+    Usd(NanoUsd),
+    /// So many tokens, of prompts and answers together.
+    Tokens(u64),
+}
+
+/// A text that is no cap.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{0}` is not a cap: write SCOPE=DOLLARS or SCOPE=TOKENStok, as in order=2.50 or day=300000tok; scopes are call, attempt, order, plan and day"
+)]
+pub struct CapError(String);
+
+impl FromStr for Cap {
+    type Err = CapError;
+
+    fn from_str(text: &str) -> Result<Self, CapError> {
+        let wrong = || CapError(text.to_owned());
+        let (scope, amount) = text.split_once('=').ok_or_else(wrong)?;
+        let scope = Scope::ALL.into_iter().find(|known| known.as_str() == scope);
+        let limit = match amount.strip_suffix("tok") {
+            Some(tokens) if tokens.bytes().all(|byte| byte.is_ascii_digit()) => tokens.parse().ok().map(Limit::Tokens),
+            Some(_) => None,
+            None => amount.parse().ok().map(Limit::Usd),
+        };
+        Ok(Cap {
+            scope: scope.ok_or_else(wrong)?,
+            limit: limit.ok_or_else(wrong)?,
+        })
+    }
+}
+
+impl fmt::Display for Cap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit {
+            Limit::Usd(usd) => write!(f, "{} for the {}", usd, self.scope),
+            Limit::Tokens(tokens) => write!(f, "{tokens} tokens for the {}", self.scope),
+        }
+    }
+}
+
+/// What may be spent, and what things cost.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    /// The caps, all of which hold.
+    pub caps: Vec<Cap>,
+    /// What models cost.
+    pub prices: PriceTable,
+    /// Whether the provider takes no money, as recorded answers do.
+    pub is_free: bool,
+}
+
+/// An amount of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spent {
+    /// Dollars, where the price is known.
+    pub usd: Option<NanoUsd>,
+    /// Tokens of prompts and answers.
+    pub tokens: u64,
+}
+
+impl Spent {
+    fn plus(self, other: Spent) -> Self {
+        Spent {
+            usd: match (self.usd, other.usd) {
+                (Some(one), Some(two)) => Some(one.plus(two)),
+                (one, two) => one.or(two),
+            },
+            tokens: self.tokens.saturating_add(other.tokens),
+        }
+    }
+}
+
+/// What a call cost, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// How much.
+    #[serde(flatten)]
+    pub spent: Spent,
+    /// Whether it was counted here, because the provider did not say.
+    pub estimated: bool,
+}
+
+/// One request, told by the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The run that sent it.
+    pub run: RunId,
+    /// The attempt that it was for.
+    pub attempt: Option<u32>,
+    /// The order that it was for.
+    pub order_id: String,
+    /// The plan that the order belongs to.
+    pub plan: Option<String>,
+    /// The model that was asked.
+    pub model: String,
+    /// When it was announced, in milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
+    /// The most that it can cost.
+    pub reserved: Spent,
+    /// What it did cost; nothing while that is not known, and for ever when the process was killed.
+    pub settled: Option<Settled>,
+}
+
+impl Call {
+    /// What counts: what it did cost, or else the most that it can.
+    pub fn counts(&self) -> Spent {
+        self.settled.map_or(self.reserved, |settled| settled.spent)
+    }
+}
+
+/// The requests that entries tell of. Entries of version 1 know no reservations, and count for what was reported.
+pub fn calls(entries: &[Recorded]) -> Vec<Call> {
+    let mut opened: BTreeMap<RunId, Opened> = BTreeMap::new();
+    let mut calls: Vec<Call> = Vec::new();
+    // The request of a run that is not settled yet: a run sends one at a time.
+    let mut pending: BTreeMap<RunId, usize> = BTreeMap::new();
+    for entry in entries {
+        match entry.kind.as_str() {
+            "run.opened" => {
+                if let Ok(body) = body::<Opened>(entry) {
+                    opened.insert(entry.run, body);
+                }
+            }
+            "proposal.request" => {
+                let of = opened.get(&entry.run);
+                pending.insert(entry.run, calls.len());
+                calls.push(Call {
+                    run: entry.run,
+                    attempt: entry.attempt,
+                    order_id: of.map(|of| of.order_id.clone()).unwrap_or_default(),
+                    plan: of.and_then(|of| of.plan.clone()),
+                    model: of.map(|of| of.model.clone()).unwrap_or_default(),
+                    at_ms: entry.at_ms,
+                    reserved: field(entry, "reserved").unwrap_or_default(),
+                    settled: None,
+                });
+            }
+            _ => {
+                if let Some(call) = pending.remove(&entry.run).and_then(|index| calls.get_mut(index)) {
+                    call.settled = field(entry, "settled").or_else(|| reported(entry));
+                }
+            }
+        }
+    }
+    calls
+}
+
+fn field<T: serde::de::DeserializeOwned>(entry: &Recorded, name: &str) -> Option<T> {
+    T::deserialize(entry.body.get(name)?).ok()
+}
+
+/// What an entry of version 1 reported.
+fn reported(entry: &Recorded) -> Option<Settled> {
+    let usage: Usage = field(entry, "usage")?;
+    Some(Settled {
+        spent: Spent {
+            usd: None,
+            tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+        },
+        estimated: false,
+    })
+}
+
+/// What a request is about, for the caps.
+#[derive(Debug, Clone)]
+pub(super) struct About<'a> {
+    pub(super) run: RunId,
+    pub(super) attempt: u32,
+    pub(super) order_id: &'a str,
+    pub(super) plan: Option<&'a str>,
+    pub(super) at_ms: u64,
+}
+
+impl About<'_> {
+    /// Whether a call counts for a cap of this scope on this request.
+    fn covers(&self, scope: Scope, call: &Call) -> bool {
+        match scope {
+            Scope::Call => false,
+            Scope::Attempt => call.run == self.run && call.attempt == Some(self.attempt),
+            Scope::Order => call.order_id == self.order_id && call.plan.as_deref() == self.plan,
+            Scope::Plan => self.plan.is_some() && call.plan.as_deref() == self.plan,
+            Scope::Day => call.at_ms / DAY_MS == self.at_ms / DAY_MS,
+        }
+    }
+}
+
+/// What a request may cost at most, and how long its answer may be so that it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reservation {
+    pub(super) ceiling: Spent,
+    pub(super) max_output_tokens: u64,
+}
+
+impl Budget {
+    /// No caps, and the built-in prices.
+    pub fn unlimited() -> Self {
+        Budget {
+            caps: Vec::new(),
+            prices: PriceTable::built_in(),
+            is_free: false,
+        }
+    }
+
+    /// Refuses a cap of dollars on a model whose price nobody knows.
+    ///
+    /// # Errors
+    /// `Policy` with the cap.
+    pub(super) fn require_price(&self, model: Option<&str>) -> Result<(), Failure> {
+        let in_dollars = self.caps.iter().find(|cap| matches!(cap.limit, Limit::Usd(_)));
+        let Some(cap) = in_dollars.filter(|_| !self.is_free && self.price(model).is_none()) else {
+            return Ok(());
+        };
+        let which = model.map_or("a model without a name".to_owned(), |model| {
+            format!("the model {model:?}")
+        });
+        let message = format!("what {which} costs is not known, and the budget is {cap}");
+        Err(Failure::plain(FailureClass::Policy, message)
+            .in_situation(Situation::Document)
+            .with_hint("add the model to a price table and give it with --prices FILE, or limit tokens, as in --budget order=300000tok"))
+    }
+
+    fn price(&self, model: Option<&str>) -> Option<&Price> {
+        model.and_then(|model| self.prices.find(model))
+    }
+
+    /// What to reserve for a request with a prompt of so many bytes and an answer of at most `wanted` tokens, beside what
+    /// `calls` count for; the answer is shortened to what is affordable.
+    ///
+    /// # Errors
+    /// `Budget` when not even a short answer is.
+    pub(super) fn reserve(
+        &self,
+        calls: &[Call],
+        about: &About<'_>,
+        model: Option<&str>,
+        (prompt_bytes, wanted): (u64, u64),
+    ) -> Result<Reservation, Failure> {
+        // No token is shorter than a byte; the rest is what surrounds the texts in a request.
+        let input = prompt_bytes.saturating_add(512);
+        let price = self.price(model).filter(|_| !self.is_free);
+        let mut output = wanted;
+        for cap in &self.caps {
+            let covered = calls.iter().filter(|call| about.covers(cap.scope, call));
+            let spent = covered.map(Call::counts).fold(Spent::default(), Spent::plus);
+            let affordable = match cap.limit {
+                Limit::Tokens(limit) => limit.saturating_sub(spent.tokens).saturating_sub(input),
+                Limit::Usd(limit) => price.map_or(u64::MAX, |price| {
+                    price.affordable_output(input, limit.minus(spent.usd.unwrap_or_default()))
+                }),
+            };
+            if affordable < SHORTEST_ANSWER.min(wanted) {
+                return Err(exhausted(cap, &spent));
+            }
+            output = output.min(affordable);
+        }
+        Ok(Reservation {
+            ceiling: Spent {
+                usd: self.dollars(price, |price| price.ceiling(input, output)),
+                tokens: input.saturating_add(output),
+            },
+            max_output_tokens: output,
+        })
+    }
+
+    fn dollars(&self, price: Option<&Price>, cost: impl FnOnce(&Price) -> NanoUsd) -> Option<NanoUsd> {
+        if self.is_free {
+            return Some(NanoUsd::ZERO);
+        }
+        price.map(cost)
+    }
+
+    /// What a call cost: as reported, or counted here by the length of what was said.
+    pub(super) fn settle(&self, model: Option<&str>, usage: Option<&Usage>, said: (usize, usize)) -> Settled {
+        let counted = Usage {
+            input_tokens: tokens_of(said.0),
+            output_tokens: tokens_of(said.1),
+            ..Usage::default()
+        };
+        let used = usage.unwrap_or(&counted);
+        Settled {
+            spent: Spent {
+                usd: self.dollars(self.price(model), |price| price.cost(used)),
+                tokens: used.input_tokens.saturating_add(used.output_tokens),
+            },
+            estimated: usage.is_none(),
+        }
+    }
+}
+
+fn tokens_of(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN)
+}
+
+fn exhausted(cap: &Cap, spent: &Spent) -> Failure {
+    let so_far = match (cap.limit, spent.usd) {
+        (Limit::Usd(_), Some(usd)) => usd.to_string(),
+        (Limit::Usd(_), None) => NanoUsd::ZERO.to_string(),
+        (Limit::Tokens(_), _) => format!("{} tokens", spent.tokens),
+    };
+    Failure::plain(
+        FailureClass::Budget,
+        format!("the budget of {cap} does not allow another request"),
+    )
+    .because(format!(
+        "{so_far} are spent or reserved, and what is left pays for no useful answer"
+    ))
+    .with_hint(format!(
+        "see `factory cost`; raise the cap with --budget {}=AMOUNT, or take a smaller model or context",
+        cap.scope
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Phase;
+    use crate::types::Sha256;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const PRICES: &str = "schema = 1\nversion = \"t\"\n[[model]]\nname = \"m\"\ninput = \"1\"\noutput = \"10\"\n";
+
+    fn budget(caps: &[&str]) -> Budget {
+        Budget {
+            caps: caps.iter().map(|cap| cap.parse().unwrap()).collect(),
+            prices: PriceTable::parse(PRICES).unwrap(),
+            is_free: false,
+        }
+    }
+
+    fn about(run: RunId) -> About<'static> {
+        About {
+            run,
+            attempt: 1,
+            order_id: "WO-1",
+            plan: None,
+            at_ms: 5,
+        }
+    }
+
+    fn call(run: RunId, reserved: Spent, settled: Option<Settled>) -> Call {
+        Call {
+            run,
+            attempt: Some(1),
+            order_id: "WO-1".to_owned(),
+            plan: None,
+            model: "m".to_owned(),
+            at_ms: 1,
+            reserved,
+            settled,
+        }
+    }
+
+    fn run(n: u128) -> RunId {
+        RunId::new(ulid::Ulid(n))
+    }
+
+    #[test]
+    fn caps_are_read_as_written() {
+        for (text, shown) in [
+            ("order=2.50", "$2.50 for the order"),
+            ("day=300000tok", "300000 tokens for the day"),
+            ("call=$0.000001", "$0.000001 for the call"),
+        ] {
+            assert_eq!(text.parse::<Cap>().unwrap().to_string(), shown);
+        }
+        for text in [
+            "",
+            "order",
+            "order=",
+            "order=-1",
+            "order=1e3",
+            "week=1",
+            "order=tok",
+            "order=1 tok",
+            "order=+1tok",
+        ] {
+            assert!(text.parse::<Cap>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_shortened_to_what_is_affordable_and_refused_when_that_is_useless() {
+        // 1000 bytes of prompt and the rest of a request are 1512 tokens at most.
+        let reserve = |cap: &str, wanted| budget(&[cap]).reserve(&[], &about(run(1)), Some("m"), (1000, wanted));
+        let whole = reserve("order=1", 50_000).unwrap();
+        assert_eq!(whole.max_output_tokens, 50_000);
+        assert_eq!(whole.ceiling.usd, "0.501512".parse().ok());
+        let shorter = reserve("order=0.1", 50_000).unwrap();
+        assert_eq!(shorter.max_output_tokens, 9848);
+        assert!(shorter.ceiling.usd <= "0.1".parse().ok());
+        assert_eq!(reserve("call=10000tok", 50_000).unwrap().max_output_tokens, 8488);
+        for useless in ["order=0", "order=0.01", "day=0tok", "call=2000tok"] {
+            let failure = reserve(useless, 50_000).unwrap_err();
+            assert_eq!(failure.class, FailureClass::Budget, "{useless}");
+            assert!(failure.hint.unwrap().contains("factory cost"));
+        }
+    }
+
+    #[test]
+    fn a_cap_of_dollars_needs_a_price_and_a_cap_of_tokens_none() {
+        for (caps, model, refused) in [
+            (&["order=1"][..], Some("m"), false),
+            (&["order=1"], Some("unknown"), true),
+            (&["order=1"], None, true),
+            (&["order=1000tok"], None, false),
+            (&[], None, false),
+        ] {
+            assert_eq!(
+                budget(caps).require_price(model).is_err(),
+                refused,
+                "{caps:?} {model:?}"
+            );
+        }
+        let free = Budget {
+            is_free: true,
+            ..budget(&["order=1"])
+        };
+        assert!(free.require_price(None).is_ok());
+        assert_eq!(free.settle(None, None, (10, 10)).spent.usd, Some(NanoUsd::ZERO));
+    }
+
+    #[test]
+    fn each_scope_counts_what_it_is_about() {
+        let spent = |tokens| Spent { usd: None, tokens };
+        let own = call(run(1), spent(100), None);
+        let calls = [
+            own.clone(),
+            Call {
+                attempt: Some(2),
+                ..own.clone()
+            },
+            Call {
+                run: run(2),
+                ..own.clone()
+            },
+            Call {
+                order_id: "WO-2".to_owned(),
+                ..own.clone()
+            },
+            Call {
+                plan: Some("p".to_owned()),
+                ..own.clone()
+            },
+            Call { at_ms: DAY_MS, ..own },
+        ];
+        let about = about(run(1));
+        let counted = |scope| calls.iter().filter(|call| about.covers(scope, call)).count();
+        assert_eq!(Scope::ALL.map(counted), [0, 4, 4, 0, 5]);
+        let planned = About {
+            plan: Some("p"),
+            ..about.clone()
+        };
+        let counted = |scope| calls.iter().filter(|call| planned.covers(scope, call)).count();
+        assert_eq!(Scope::ALL.map(counted), [0, 4, 1, 1, 5]);
+    }
+
+    #[test]
+    fn what_is_not_reported_is_counted_here_and_marked() {
+        let settled = budget(&[]).settle(Some("m"), None, (300, 30));
+        assert_eq!((settled.spent.tokens, settled.estimated), (110, true));
+        assert_eq!(settled.spent.usd, "0.0002".parse().ok());
+        let usage = Usage {
+            input_tokens: 5,
+            output_tokens: 1,
+            ..Usage::default()
+        };
+        let settled = budget(&[]).settle(Some("m"), Some(&usage), (300, 30));
+        assert_eq!((settled.spent.tokens, settled.estimated), (6, false));
+    }
+
+    #[test]
+    fn the_journal_tells_what_was_reserved_and_what_was_settled() {
+        let entry = |kind: &str, body| Recorded {
+            seq: 1,
+            version: 2,
+            at_ms: 7,
+            run: run(1),
+            phase: Phase::Fact,
+            kind: kind.to_owned(),
+            attempt: Some(1),
+            body,
+            hash: Sha256::EMPTY,
+        };
+        let reserved = Spent {
+            usd: Some(NanoUsd(9)),
+            tokens: 9,
+        };
+        let settled = Settled {
+            spent: Spent {
+                usd: Some(NanoUsd(2)),
+                tokens: 3,
+            },
+            estimated: false,
+        };
+        let request = entry("proposal.request", json!({ "reserved": reserved }));
+        let entries = [
+            request.clone(),
+            entry("proposal.answer", json!({ "settled": settled })),
+            request.clone(),
+            entry("proposal.unanswered", json!({ "settled": null })),
+            request,
+        ];
+        let counts: Vec<_> = calls(&entries).iter().map(Call::counts).collect();
+        assert_eq!(counts, [settled.spent, reserved, reserved]);
+    }
+
+    /// What happens to a request that was reserved.
+    #[derive(Debug, Clone, Copy)]
+    enum End {
+        /// The provider reports so much, in parts of a thousand of what it was allowed.
+        Reported(u64, u64),
+        /// It came to nothing, and nobody knows what it cost.
+        Lost,
+    }
+
+    proptest! {
+        /// Several processes reserve, call, settle and crash in any order; each may have several requests open.
+        #[test]
+        fn whatever_happens_no_cap_is_exceeded(
+            steps in proptest::collection::vec((0u8..4, 0usize..8, 0u64..200_000, 0u64..60_000, 0u64..=1000, 0u64..=1000), 1..60),
+            usd in 0u64..3_000_000_000,
+            tokens in 0u64..2_000_000,
+        ) {
+            let budget = Budget {
+                caps: vec![
+                    Cap { scope: Scope::Order, limit: Limit::Usd(NanoUsd(usd)) },
+                    Cap { scope: Scope::Day, limit: Limit::Tokens(tokens) },
+                ],
+                ..budget(&[])
+            };
+            let mut calls: Vec<Call> = Vec::new();
+            let mut open: Vec<(usize, u64, u64)> = Vec::new();
+            for (action, which, bytes, wanted, input, output) in steps {
+                if action < 2 {
+                    let about = about(run(which as u128));
+                    if let Ok(reservation) = budget.reserve(&calls, &about, Some("m"), (bytes, wanted)) {
+                        open.push((calls.len(), bytes + 512, reservation.max_output_tokens));
+                        calls.push(call(about.run, reservation.ceiling, None));
+                    }
+                } else if !open.is_empty() {
+                    let (index, most_input, most_output) = open.swap_remove(which % open.len());
+                    let end = if action == 2 { End::Reported(input, output) } else { End::Lost };
+                    if let End::Reported(input, output) = end {
+                        let usage = Usage {
+                            input_tokens: most_input * input / 1000,
+                            output_tokens: most_output * output / 1000,
+                            ..Usage::default()
+                        };
+                        calls[index].settled = Some(budget.settle(Some("m"), Some(&usage), (0, 0)));
+                    }
+                }
+                let spent = calls.iter().map(Call::counts).fold(Spent::default(), Spent::plus);
+                prop_assert!(spent.usd.unwrap_or_default() <= NanoUsd(usd), "{spent:?}");
+                prop_assert!(spent.tokens <= tokens, "{spent:?}");
+            }
+        }
+    }
+}
