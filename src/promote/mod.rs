@@ -24,7 +24,7 @@ pub use settle::{Announced, Settled, settle};
 use crate::durable::crash_point;
 use crate::types::ObjectId;
 use crate::verify::Passed;
-use crate::workspace::{BranchSwap, Repository};
+use crate::workspace::{BranchSwap, InMemory, Repository};
 
 /// What came of preparing.
 #[derive(Debug)]
@@ -123,15 +123,22 @@ pub fn prepare(
     }
     let fail = |source| PromoteError::CannotPrepare { base, source };
     let snapshot = repo.snapshot(base).map_err(fail)?;
-    let mut written = repo.write_changes(&snapshot, passed.change_set()).map_err(fail)?;
+    let made = InMemory::open(repo).map_err(fail)?;
+    let mut written = made
+        .repository()
+        .write_changes(&snapshot, passed.change_set())
+        .map_err(fail)?;
     if written.tree == snapshot.tree() {
         return Ok(Outcome::Unchanged);
     }
     let message = message::render(title, trailers);
-    crash_point("the trees are written, the commit not");
-    let commit = repo.write_commit(&mut written, base, &message).map_err(fail)?;
-    crash_point("the commit is written, not synced");
-    repo.sync_objects(&written).map_err(fail)?;
+    crash_point("the trees are made, the commit not");
+    let commit = made
+        .repository()
+        .write_commit(&mut written, base, &message)
+        .map_err(fail)?;
+    crash_point("the commit is made, nothing is written");
+    repo.store_objects(&made, &written).map_err(fail)?;
     Ok(Outcome::Prepared(Prepared {
         target,
         base,

@@ -449,6 +449,39 @@ fn a_lock_that_somebody_left_is_named() {
 }
 
 #[test]
+fn an_object_that_is_empty_or_another_one_is_not_promoted() {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.open();
+    let loose = |bytes: &[u8]| {
+        let id = git2::Oid::hash_object(git2::ObjectType::Blob, bytes)
+            .unwrap()
+            .to_string();
+        format!(".git/objects/{}/{}", &id[..2], &id[2..])
+    };
+    let other = std::fs::read(sandbox.dir().join(loose(b"base\n"))).unwrap();
+    sandbox.write(&loose(b"empty"), "");
+    sandbox.write(&loose(b"other"), "");
+    std::fs::write(sandbox.dir().join(loose(b"other")), other).unwrap();
+    for content in ["empty", "other"] {
+        let error = prepare_on_head(&repo, "factory/a", &[("new", content)]).unwrap_err();
+        assert_eq!(error.class(), FailureClass::Host);
+        assert!(error.hint().unwrap().contains("git fsck"), "{error:?}");
+    }
+    drop(prepared(&repo, "factory/a", &[("new", "control")]));
+}
+
+#[test]
+fn what_a_crash_leaves_aside_is_removed_by_git() {
+    let sandbox = Sandbox::new();
+    let aside = sandbox.dir().join(".git/objects/tmp_objdir-factory-x/objects/ab");
+    std::fs::create_dir_all(&aside).unwrap();
+    std::fs::write(aside.join("cd"), "").unwrap();
+    sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+    sandbox.git(&["prune", "--expire=now"]);
+    assert!(!aside.exists());
+}
+
+#[test]
 fn a_commit_never_takes_the_place_of_the_branchs_own() {
     let sandbox = Sandbox::new();
     let repo = sandbox.open();
@@ -655,6 +688,15 @@ fn objects_are_on_disk_before_the_ref_moves_and_the_ref_before_success() {
             .position(|line| line.contains(call) && line.contains(path))
             .unwrap_or_else(|| panic!("no {call} of {path} in\n{trace}"))
     };
+    // No object has its name before its content is on disk: git would take an empty file for the object.
+    for id in [id_of("commit "), id_of("tree "), blob(b"new")] {
+        let (dir, file) = id.split_at(2);
+        let named = position("rename(", &format!(".git/objects/{dir}/{file}\")"));
+        assert!(
+            position("fsync(", &format!("/objects/{dir}/{file}>")) < named,
+            "{trace}"
+        );
+    }
     // A new file is linked into place, an existing one renamed over.
     let moved = position("link(", "/refs/heads/factory/a\")");
     for id in [id_of("commit "), id_of("tree "), blob(b"new"), blob(b"known")] {

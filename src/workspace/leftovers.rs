@@ -4,17 +4,15 @@
 //! has open is left alone, and so is a lock that says something else than ours would.
 
 use super::error::WorkspaceError;
-use super::files::io_error;
+use super::files::{io_error, remove_tree};
 use super::repository::Repository;
+use super::store::ASIDE;
 use crate::types::ObjectId;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-/// How libgit2 names an object that is being written. Source: `loose_backend__write` and `git_futils_mktmp` of libgit2.
-const UNFINISHED_OBJECT: &str = "tmp_object_git2_";
 
 impl Repository {
     /// Removes the lock of a branch that a dead process of ours left when it was moving the branch to `commit`, and
@@ -48,7 +46,8 @@ impl Repository {
         Ok(Some(lock))
     }
 
-    /// Removes objects that were being written since `since` by a process that is no more, and returns how many.
+    /// Removes the directories of objects that were being written since `since` by processes that are no more, and returns
+    /// how many.
     ///
     /// # Errors
     /// `Host` when the object directory cannot be read, or one of them cannot be removed.
@@ -60,9 +59,9 @@ impl Repository {
             let is_unfinished = path
                 .file_name()
                 .and_then(|name| name.to_str())
-                .is_some_and(|name| name.starts_with(UNFINISHED_OBJECT));
+                .is_some_and(|name| name.starts_with(ASIDE));
             if is_unfinished && is_since(&path, since).unwrap_or(false) && !is_open_somewhere(&path) {
-                fs::remove_file(&path).map_err(|source| io_error("remove", &path, source))?;
+                remove_tree(&path)?;
                 removed += 1;
             }
         }
@@ -146,13 +145,17 @@ mod tests {
     fn only_unfinished_objects_of_the_time_in_question_are_removed() {
         let (dir, repository, _) = repository();
         let objects = dir.path().join(".git/objects");
-        for name in ["tmp_object_git2_abc", "tmp_obj_git", "other"] {
-            fs::write(objects.join(name), "x").unwrap();
+        for name in ["tmp_objdir-factory-a/objects/ab", "tmp_objdir-incoming-b", "other"] {
+            fs::create_dir_all(objects.join(name)).unwrap();
         }
         let later = SystemTime::now() + Duration::from_secs(60);
         assert_eq!(repository.remove_unfinished_objects(later).unwrap(), 0);
         let before = SystemTime::now() - Duration::from_secs(60);
+        // One that is open belongs to a process that is alive.
+        let open = fs::File::open(objects.join("tmp_objdir-factory-a")).unwrap();
+        assert_eq!(repository.remove_unfinished_objects(before).unwrap(), 0);
+        drop(open);
         assert_eq!(repository.remove_unfinished_objects(before).unwrap(), 1);
-        assert!(objects.join("tmp_obj_git").exists() && objects.join("other").exists());
+        assert!(objects.join("tmp_objdir-incoming-b").exists() && objects.join("other").exists());
     }
 }

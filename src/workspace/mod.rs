@@ -22,6 +22,7 @@ mod names;
 mod objects;
 mod repository;
 mod snapshot;
+mod store;
 mod synthetic;
 
 pub use candidate::Candidate;
@@ -32,4 +33,5 @@ pub use history::Commit;
 pub(crate) use objects::BranchSwap;
 pub use repository::{Head, Repository, libgit2_version};
 pub use snapshot::Snapshot;
+pub(crate) use store::InMemory;
 pub use synthetic::Base;

@@ -18,12 +18,10 @@ use std::time::{Duration, Instant};
 /// How long to wait for another writer of the same ref, which holds its lock for moments. After a crash the lock stays.
 const REF_LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const REF_LOCK_POLL: Duration = Duration::from_millis(10);
-/// How many object stores may borrow from the next one. Source: `link_alt_odb_entry` of git.
-const ALTERNATES_DEPTH: u32 = 5;
 
-/// Objects that were written, and not yet synced.
+/// Objects that were written, into whatever the handle writes to.
 #[derive(Debug)]
-#[must_use = "what is not synced may be lost"]
+#[must_use = "what is only in memory goes with it"]
 pub(crate) struct Written {
     /// The tree with the changes.
     pub(crate) tree: ObjectId,
@@ -119,10 +117,13 @@ impl Repository {
     }
 
     fn write_object(&self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, WorkspaceError> {
-        self.git
-            .odb()
-            .and_then(|odb| odb.write(kind, bytes))
-            .map_err(|source| write(format!("a {}", kind.str()), source))
+        let what = || format!("a {}", kind.str());
+        let odb = self.git.odb().map_err(|source| write(what(), source))?;
+        let id = odb.write(kind, bytes).map_err(|source| write(what(), source))?;
+        // One that exists is not written again. It may be what a crash has left of it.
+        odb.read_header(id)
+            .map_err(|source| read(format!("{} {id}", kind.str()), source))?;
+        Ok(id)
     }
 
     /// Writes a commit of the changes on top of `parent`. No ref leads to it yet.
@@ -159,27 +160,6 @@ impl Repository {
         Signature::now(&name, &email)
             .or_else(|_| Signature::now("factory", "factory@localhost"))
             .map_err(|source| write("a signature", source))
-    }
-
-    /// Syncs written objects, and the directories that lead to them, to disk: first all files, then all directories.
-    ///
-    /// libgit2 is not asked to: an object that existed already is not written again, and may be from a program that does
-    /// not sync. An object that is not loose is in a pack, and git syncs packs. Source: git-config(1), `core.fsync`.
-    pub(crate) fn sync_objects(&self, written: &Written) -> Result<(), WorkspaceError> {
-        let mut stores = Vec::new();
-        object_stores(&self.common_dir().join("objects"), 0, &mut stores);
-        let (mut files, mut dirs) = (Vec::new(), BTreeSet::new());
-        for id in &written.objects {
-            let id = id.to_string();
-            let loose = stores.iter().find(|store| store.join(&id[..2]).join(&id[2..]).exists());
-            if let Some(store) = loose {
-                let dir = store.join(&id[..2]);
-                files.push(dir.join(&id[2..]));
-                dirs.extend([dir, store.clone()]);
-            }
-        }
-        sync_together(&files)?;
-        sync_together(&Vec::from_iter(dirs))
     }
 
     /// Moves a branch from an expected value to a new one, or creates it where none is expected, and syncs it to disk.
@@ -290,25 +270,11 @@ fn same_kind(old: i32, new: i32) -> bool {
     Kind::of_mode(old) == Kind::of_mode(new)
 }
 
-/// A store and those it borrows from. Source: gitrepository-layout(5), `objects/info/alternates`.
-fn object_stores(store: &Path, depth: u32, found: &mut Vec<PathBuf>) {
-    if depth > ALTERNATES_DEPTH || found.iter().any(|known| known == store) {
-        return;
-    }
-    found.push(store.to_owned());
-    let Ok(text) = std::fs::read_to_string(store.join("info/alternates")) else {
-        return;
-    };
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        object_stores(&store.join(line), depth + 1, found);
-    }
-}
-
 /// How many files are synced at the same time.
 const SYNCED_TOGETHER: usize = 16;
 
 /// Syncs files or directories side by side: each sync is a wait for the disk, and the waits of several overlap.
-fn sync_together(paths: &[PathBuf]) -> Result<(), WorkspaceError> {
+pub(super) fn sync_together(paths: &[PathBuf]) -> Result<(), WorkspaceError> {
     let one = |path: &PathBuf| sync(path).map_err(|source| super::files::io_error("sync", path, source));
     paths.chunks(SYNCED_TOGETHER).try_for_each(|chunk| {
         std::thread::scope(|scope| {

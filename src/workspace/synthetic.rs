@@ -8,8 +8,9 @@
 use super::error::WorkspaceError;
 use super::export::TreeCache;
 use super::files::{self, Owner, io_error};
-use super::repository::{Repository, object_id, oid, read};
+use super::repository::{object_id, oid};
 use super::snapshot::Snapshot;
+use super::store::InMemory;
 use crate::change::ChangeSet;
 use crate::types::ObjectId;
 use git2::{Index, IndexEntry, IndexTime, ObjectType, Signature, Time};
@@ -102,20 +103,7 @@ pub(super) fn add_candidate(
     )
 }
 
-/// The operator's repository through a handle that keeps in memory what is written to it.
-struct InMemory(Repository);
-
 impl InMemory {
-    fn open(repository: &Repository) -> Result<Self, WorkspaceError> {
-        let handle = repository.another_handle()?;
-        let fail = |source| read("the object database", source);
-        // Before all others, so that it takes what is written.
-        let odb = handle.git.odb().map_err(fail)?;
-        odb.add_new_mempack_backend(i32::MAX).map_err(fail)?;
-        drop(odb);
-        Ok(InMemory(handle))
-    }
-
     fn commit(&self, tree: ObjectId) -> Result<ObjectId, WorkspaceError> {
         let tree = self.0.tree(tree)?;
         let git = &self.0.git;
