@@ -258,6 +258,9 @@ impl Site {
             .map(|names| names.nodename().to_string_lossy().into_owned());
         let release = nix::sys::utsname::uname().ok();
         let release = release.map(|names| names.release().to_string_lossy().into_owned());
+        let info = nix::sys::sysinfo::sysinfo().ok();
+        let uptime = info.map_or(u64::MAX, |info| info.uptime().as_secs()).to_string();
+        let memory = info.map_or(0, |info| info.ram_total()).to_string();
         let filled = word
             .replace("{site}", &self.directory.display().to_string())
             .replace("{home}", &self.path("home").display().to_string())
@@ -270,6 +273,8 @@ impl Site {
             .replace("{device}", &device_of_root())
             .replace("{cgroup}", &control_group())
             .replace("{interface}", &interface())
+            .replace("{uptime}", &uptime)
+            .replace("{memory}", &memory)
             .replace("{runner}", &std::process::id().to_string())
             .replace("{pts}", &pts.to_string());
         // Only where it is asked for: the secret and the host's name must not be among the words of other acts.

@@ -49,6 +49,7 @@ pub(super) fn page(plan: &Plan, profile: &str) -> String {
         allowed,
         forbidden,
         pretended,
+        answered,
         others,
         argument_rules,
     } = &plan.seccomp;
@@ -56,6 +57,11 @@ pub(super) fn page(plan: &Plan, profile: &str) -> String {
         "{allowed} calls allowed, {forbidden} answer EPERM, {pretended} success without effect, every other number {others}"
     );
     lines.push(("seccomp", calls));
+    let answers = match &answered[..] {
+        [] => "no call is answered by the sandbox: uname and sysinfo tell of the host".to_owned(),
+        calls => format!("{}: answered by the sandbox, nothing of the host", calls.join(", ")),
+    };
+    lines.push(("seccomp", answers));
     for (call, rules) in argument_rules {
         let s = if *rules == 1 { "" } else { "s" };
         lines.push(("seccomp", format!("{call}: {rules} rule{s} on its arguments")));

@@ -23,6 +23,7 @@ mod errno {
     pub(super) const ENOENT: i32 = 2;
     pub(super) const EACCES: i32 = 13;
     pub(super) const ENODEV: i32 = 19;
+    pub(super) const EBUSY: i32 = 16;
     pub(super) const EINVAL: i32 = 22;
     pub(super) const ENOSPC: i32 = 28;
     pub(super) const ENOSYS: i32 = 38;

@@ -1,6 +1,6 @@
 //! The layers of the sandbox: what the probes found, and what can be done about it. Pure: facts in, checks out.
 
-use super::errno::{EACCES, EDQUOT, EINVAL, ENODEV, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM};
+use super::errno::{EACCES, EBUSY, EDQUOT, EINVAL, ENODEV, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM};
 use super::{Check, Consequence, Effect, Evidence, Profiles, Status, Who, apparmor};
 use crate::sandbox::{Answer, Attempt, CgroupFlavour, CgroupVersion, Facts, LimitKind};
 use std::path::Path;
@@ -9,6 +9,7 @@ const MAX_USER_NAMESPACES: &str = "/proc/sys/user/max_user_namespaces";
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
 const APPARMOR_RESTRICTS: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
 const LSM: &str = "/sys/kernel/security/lsm";
+const PTRACE_SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
 
 /// What a container has to be told so that its filter lets us through.
 const CONTAINER_FILTER: &str = "the filter belongs to whoever started this process: in a container, give it one that lets \
@@ -522,11 +523,17 @@ impl Judge<'_> {
             self.tried(
                 &[
                     &ACTIONS[..],
-                    &["view.filter", "action.user_notif", "action.log", "action.trace"],
+                    &[
+                        "view.filter",
+                        "view.listener",
+                        "action.user_notif",
+                        "action.log",
+                        "action.trace",
+                    ],
                 ]
                 .concat(),
             ),
-            self.read(&["/proc/sys/kernel/seccomp/actions_avail"]),
+            self.read(&["/proc/sys/kernel/seccomp/actions_avail", PTRACE_SCOPE]),
         ]
         .concat();
         let missing: Vec<&str> = ACTIONS
@@ -549,9 +556,20 @@ impl Judge<'_> {
             };
         }
         match self.answer("view.filter") {
-            Answer::Done(_) => {
-                Check::new(id, Status::Ok, "a filter of system calls can be installed").evidence(evidence)
-            }
+            Answer::Done(_) => match self.unanswered() {
+                None => Check::new(id, Status::Ok, "a filter of system calls can be installed").evidence(evidence),
+                Some((reason, who, remedy)) => Check::new(
+                    id,
+                    Status::Warn,
+                    format!("a filter can be installed, but nobody can answer calls: {reason}"),
+                )
+                .evidence(evidence)
+                .affects(
+                    self.profiles
+                        .all(Consequence::Weaker, "uname and sysinfo tell commands of the host"),
+                )
+                .remedy(who, remedy),
+            },
             Answer::NotTried | Answer::Silent => Check::new(
                 id,
                 Status::Unknown,
@@ -564,6 +582,28 @@ impl Judge<'_> {
                     .affects(self.unfiltered());
                 check.remedy(Who::Administrator, CONTAINER_FILTER)
             }
+        }
+    }
+
+    /// Why no process can answer calls of commands in the kernel's place, and what helps.
+    fn unanswered(&self) -> Option<(String, Who, &'static str)> {
+        match self.answer("view.listener") {
+            Answer::Refused(EBUSY) => Some((
+                "somebody around this process does already".to_owned(),
+                Who::Administrator,
+                "run outside of what answers system calls of this process: a filter can have one listener",
+            )),
+            refused @ (Answer::Refused(_) | Answer::Killed(_)) => {
+                let remedy = "run on Linux 5.0 or newer";
+                Some((refused.to_string(), Who::Nobody, remedy))
+            }
+            // No process may write to another's memory. Source: ptrace(2), "/proc/sys/kernel/yama/ptrace_scope".
+            Answer::Done(_) if self.facts.setting(PTRACE_SCOPE) == Some("3") => Some((
+                "Yama forbids all tracing".to_owned(),
+                Who::Root,
+                "boot with kernel.yama.ptrace_scope below 3, which cannot be lowered again",
+            )),
+            Answer::Done(_) | Answer::Silent | Answer::NotTried => None,
         }
     }
 
@@ -856,7 +896,7 @@ pub(super) fn evidence(attempt: &Attempt) -> Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::{Operator, load_profile};
+    use crate::sandbox::{Operator, Setting, load_profile};
 
     /// What the probes find where nothing is in the way, changed by `change`: for answers that no kernel at hand gives.
     fn check_of(id: &str, change: impl FnOnce(&mut Facts)) -> Check {
@@ -976,6 +1016,41 @@ mod tests {
         assert!(who == Who::Nobody && text.contains("CONFIG_USER_NS"), "{text}");
         let (who, text) = create(EPERM, "/proc/self/gid_map", "0 0 1");
         assert!(who == Who::You && text.contains("--map-group"), "{text}");
+    }
+
+    #[test]
+    fn what_keeps_calls_from_being_answered_is_a_warning_with_a_remedy_of_its_own() {
+        type Lack = fn(&mut Facts);
+        let lacks: [(Lack, Who, &str); 3] = [
+            (
+                |facts| answer(facts, "view.listener", Answer::Refused(EBUSY)),
+                Who::Administrator,
+                "one listener",
+            ),
+            (
+                |facts| answer(facts, "view.listener", Answer::Refused(EINVAL)),
+                Who::Nobody,
+                "Linux 5.0",
+            ),
+            (|facts| set(facts, PTRACE_SCOPE, "3"), Who::Root, "ptrace_scope"),
+        ];
+        for (lack, who, word) in lacks {
+            let check = check_of("seccomp.filter", |facts| {
+                answer(facts, "view.filter", Answer::Done(0));
+                answer(facts, "view.listener", Answer::Done(0));
+                facts.settings.retain(|setting| setting.path != PTRACE_SCOPE);
+                facts.settings.push(Setting {
+                    path: PTRACE_SCOPE,
+                    text: Some("1".to_owned()),
+                    error: None,
+                });
+                lack(facts);
+            });
+            assert_eq!(check.status, Status::Warn, "{check:?}");
+            assert_eq!(check.affects[0].consequence, Consequence::Weaker);
+            let (whose, text) = remedy(&check);
+            assert!(whose == who && text.contains(word), "{text}");
+        }
     }
 
     #[test]

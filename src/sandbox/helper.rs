@@ -259,15 +259,21 @@ impl Slot {
 /// Gives a spare slot its view and its first run.
 fn hand_over(Spare { slot, door }: Spare, request: &[u8], descriptors: &[OwnedFd]) -> Result<Slot, LayerFailure> {
     let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&numbers)];
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    match sendmsg::<()>(door.as_raw_fd(), &[IoSlice::new(request)], &rights, flags, None) {
-        Ok(_) => Ok(slot),
+    match send_bytes(&door, request, &numbers) {
+        Ok(()) => Ok(slot),
         Err(errno) => {
             slot.end();
             Err(errno).step("reach a slot")
         }
     }
+}
+
+/// Sends the bytes of one message, and descriptors along.
+pub(super) fn send_bytes(socket: &OwnedFd, bytes: &[u8], descriptors: &[RawFd]) -> Result<(), Errno> {
+    let rights = [ControlMessage::ScmRights(descriptors)];
+    let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], rights, flags, None).map(drop)
 }
 
 /// Takes one message with the descriptors that came along.

@@ -3,7 +3,7 @@
 use super::cgroup::Parents;
 use super::compile::{Host, compile, refuse_sockets, view_of};
 use super::error::SandboxError;
-use super::helper::{DeathNote, LONGEST_REQUEST, Open, SUBCOMMAND};
+use super::helper::{DeathNote, LONGEST_REQUEST, Open, SUBCOMMAND, send_bytes};
 use super::identity::host_ids;
 use super::output::Capture;
 use super::policy::{Command, Limits, Policy, Tree};
@@ -15,9 +15,8 @@ use super::setup::{Ended, LayerFailure, Peak, ReportLine, Rung, Setup, View};
 use super::{guard, limits, probe, slot};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::Serialize;
-use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -409,12 +408,7 @@ fn send_message(socket: &OwnedFd, message: &impl Serialize, descriptors: &[RawFd
         let reason = format!("with its environment it is longer than {LONGEST_REQUEST} bytes");
         return Err(SandboxError::Command { reason });
     }
-    let rights = [ControlMessage::ScmRights(descriptors)];
-    let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], rights, flags, None)
-        .map(drop)
-        .map_err(|_| SandboxError::HelperGone)
+    send_bytes(socket, &bytes, descriptors).map_err(|_| SandboxError::HelperGone)
 }
 
 /// The near ends of a run's pipes.

@@ -109,7 +109,7 @@ pub fn plan(policy: &Policy, tree: &Tree, command: &Command) -> Result<Plan, San
         },
         links: view.links.clone(),
         landlock: landlock(view, job),
-        seccomp: seccomp::summary(view.memfd, &view.rung),
+        seccomp: seccomp::summary(view.memfd, probe::can_ask(), &view.rung),
         network: job.network,
         limits: limits(view, job),
         environment: names.map(|(name, _)| name.to_owned()).collect(),

@@ -225,6 +225,7 @@ mod tests {
                 cpu: Enforcer::Sampler,
             },
             refused: text(&acts),
+            answered: vec!["sysinfo".to_owned(), "uname".to_owned()],
         };
         Receipt::new(&policy, enforced)
     }

@@ -250,6 +250,9 @@ pub struct Enforced {
     pub keepers: Keepers,
     /// Forbidden acts that were tried, each with the error that refused it.
     pub refused: BTreeMap<String, String>,
+    /// Calls that the sandbox answers in the kernel's place, as was tried under the filter of this run. Empty where this
+    /// kernel, or a sandbox around this one, does not let it: then these calls tell of the host.
+    pub answered: Vec<String>,
 }
 
 /// Who keeps the limits that count all processes of a run together.

@@ -12,6 +12,9 @@ use std::path::PathBuf;
 /// The one user and group id inside. Not zero, so that programs do not believe themselves root.
 pub(super) const INSIDE_ID: u32 = 1000;
 
+/// The name of the host inside.
+pub(super) const HOST_NAME: &str = "factory";
+
 /// Where the tree is inside.
 pub(super) const TREE: &str = "/src";
 /// The empty home directory inside.

@@ -1,6 +1,7 @@
 //! Everything that starts a process, a server or a sandbox: one module for each subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod answers;
 mod arrows;
 mod attack;
 mod command_line;

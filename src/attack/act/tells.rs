@@ -61,17 +61,30 @@ pub(super) const ACTS: Acts = &[
             refused(Errno::ESRCH, "only its own")
         }
     }),
-    ("uptime", |_| {
-        let mut info = [0_u8; 4096];
-        sys::syscall(libc::SYS_sysinfo, &mut [Arg::Bytes(&mut info)])?;
-        let words: Vec<u64> = info
-            .chunks(8)
-            .take(6)
-            .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
-            .collect();
-        Ok(format!("sysinfo: up {} s, {} bytes of memory", words[0], words[4]))
-    }),
+    ("uptime", uptime),
 ];
+
+/// How long the host is up and how much memory it has, told by what both were before: seconds and bytes.
+fn uptime(words: &[String]) -> Done {
+    let [seconds, bytes, ..] = but_token(words) else {
+        return refused(Errno::EINVAL, "what to look for");
+    };
+    let mut info = [0_u8; 4096];
+    sys::syscall(libc::SYS_sysinfo, &mut [Arg::Bytes(&mut info)])?;
+    let word = |number: usize| {
+        let bytes = info[number * 8..][..8].try_into().unwrap_or_default();
+        u64::from_ne_bytes(bytes)
+    };
+    let (up, memory) = (word(0), word(4));
+    let found = format!("sysinfo: up {up} s, {memory} bytes of memory");
+    // Time only goes on, and what is younger than the host is up for less.
+    let tells = seconds.parse().is_ok_and(|before: u64| up >= before) || memory.to_string() == *bytes;
+    if tells {
+        Ok(found)
+    } else {
+        refused(Errno::ENODATA, found)
+    }
+}
 
 /// The beginning of every file or the names in every directory that can be read.
 fn tell(words: &[String]) -> Done {

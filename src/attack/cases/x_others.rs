@@ -196,7 +196,7 @@ pub(super) const CASES: &[Case] = &[
         "uptime",
         Low,
         "how long the host is up and how much memory it has, by sysinfo",
-        &["uptime"],
+        &["uptime", "{uptime}", "{memory}"],
     ),
     act(
         "X26",

@@ -39,7 +39,7 @@ pub(super) struct Start<'a> {
     /// One byte arrives when the slot has written the id maps; its end, when the slot is gone.
     pub(super) mapped: OwnedFd,
     /// Descriptors of the slot that no run is to have.
-    pub(super) not_ours: [BorrowedFd<'a>; 3],
+    pub(super) not_ours: Vec<BorrowedFd<'a>>,
 }
 
 /// The first descriptor behind the standard streams.

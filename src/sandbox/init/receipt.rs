@@ -92,6 +92,7 @@ pub(super) fn take(
         rlimits: rlimits()?,
         keepers,
         refused: refused(view, job.network)?,
+        answered: filters.answered().map(str::to_owned).collect(),
     };
     compare(&enforced, view, job, filters.counted(&view.rung))?;
     Ok(enforced)

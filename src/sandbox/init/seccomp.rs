@@ -6,23 +6,29 @@
 //! - Rules on arguments are a second filter: seccompiler has one action per filter. The kernel takes the strictest.
 //! - A slot lives under both already, with the few calls left open that build a sandbox. A third, small filter closes
 //!   those in each run; together they answer as one list.
+//! - What a call tells of the host, where no namespace holds it, the slot's supervisor answers in the kernel's place. Since
+//!   the main filter has a listener, no command can have one and let the kernel answer after all: there is one at most.
 //!
 //! The main filter is assembled here as a search tree over ranges. The kernel evaluates a filter once for every call
 //! number when it is installed, so a list of comparisons costs several times more per sandbox than a tree.
 
 use super::Step;
 use crate::sandbox::setup::{LayerFailure, Rung};
+use crate::sandbox::sys::unotify;
 use nix::errno::Errno;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, sock_filter,
 };
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 /// The filters of a sandbox, compiled.
 #[derive(Debug)]
 pub(in crate::sandbox) struct Filters {
     calls: BpfProgram,
+    /// Whether the supervisor is asked, where the main filter says so.
+    asks: bool,
     arguments: BpfProgram,
     builders: BpfProgram,
     /// Filters that the process was under before.
@@ -34,6 +40,8 @@ pub(in crate::sandbox) struct Filters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Allow,
+    /// The slot's supervisor answers.
+    Ask,
     /// `EPERM`.
     Forbidden,
     /// `ENOSYS`.
@@ -47,6 +55,7 @@ impl Verdict {
     const fn action(self) -> u32 {
         match self {
             Verdict::Allow => libc::SECCOMP_RET_ALLOW,
+            Verdict::Ask => libc::SECCOMP_RET_USER_NOTIF,
             Verdict::Forbidden => libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
             Verdict::Unknown => libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
             Verdict::Pretend => libc::SECCOMP_RET_ERRNO,
@@ -62,6 +71,7 @@ impl Filters {
         verdicts.extend(FORBIDDEN.iter().map(|number| (*number as u32, Verdict::Forbidden)));
         verdicts.extend(ALLOWED.iter().map(|number| (*number as u32, Verdict::Allow)));
         verdicts.extend(PRETENDED.map(|number| (number as u32, Verdict::Pretend)));
+        verdicts.extend(ASKED.map(|(number, _)| (number as u32, Verdict::Ask)));
         if memfd {
             verdicts.insert(libc::SYS_memfd_create as u32, Verdict::Allow);
         }
@@ -73,6 +83,7 @@ impl Filters {
             .step("compile the argument filter")?;
         Ok(Filters {
             calls: call_filter(&verdicts),
+            asks: false,
             arguments,
             builders: builder_filter(&builders),
             outer: 0,
@@ -97,10 +108,22 @@ impl Filters {
         Ok(())
     }
 
-    /// Applies all but what a slot itself needs to the process and all that it starts, for good.
-    pub(in crate::sandbox) fn install_on_slot(&self) -> Result<(), LayerFailure> {
+    /// Applies all but what a slot itself needs to the process and all that it starts, for good. Answers the descriptor for
+    /// who answers the calls that are asked about; nothing where the kernel has none to give, and then they are allowed.
+    pub(in crate::sandbox) fn install_on_slot(&mut self, supervised: bool) -> Result<Option<OwnedFd>, LayerFailure> {
         install(&self.arguments, "argument")?;
-        install(&self.calls, "call")
+        // One around us has a listener already, or the kernel knows none. What else is in the way tells the other attempt.
+        let listener = supervised.then(|| unotify::install_with_listener(&self.calls));
+        if let Some(Ok(listener)) = listener {
+            self.asks = true;
+            return Ok(Some(listener));
+        }
+        install(&without_asking(&self.calls), "call").map(|()| None)
+    }
+
+    /// The calls that the supervisor answers.
+    pub(super) fn answered(&self) -> impl Iterator<Item = &'static str> {
+        answered(self.asks)
     }
 
     /// Applies the rest to the process and all that it starts, for good.
@@ -114,7 +137,8 @@ impl Filters {
     pub(super) fn install_without_namespaces(&self) -> Result<(), LayerFailure> {
         install(&self.bare, "namespaceless")?;
         install(&self.builders, "builder")?;
-        self.install_on_slot()
+        install(&self.arguments, "argument")?;
+        install(&without_asking(&self.calls), "call")
     }
 }
 
@@ -122,6 +146,22 @@ fn install(program: &BpfProgram, name: &str) -> Result<(), LayerFailure> {
     seccompiler::apply_filter(program)
         .map_err(|_| Errno::last())
         .step(format!("install the {name} filter"))
+}
+
+/// The same filter with a yes in place of each question.
+fn without_asking(program: &BpfProgram) -> BpfProgram {
+    let mut program = program.clone();
+    for step in &mut program {
+        if (step.code, step.k) == (RETURN, Verdict::Ask.action()) {
+            step.k = Verdict::Allow.action();
+        }
+    }
+    program
+}
+
+/// The names of the calls that are asked about.
+fn answered(asks: bool) -> impl Iterator<Item = &'static str> {
+    ASKED.into_iter().map(|(_, name)| name).filter(move |_| asks)
 }
 
 /// Offsets in `struct seccomp_data`. Source: seccomp(2).
@@ -217,14 +257,16 @@ pub struct Summary {
     pub forbidden: usize,
     /// Calls that answer success and do nothing.
     pub pretended: usize,
+    /// Calls that the sandbox answers in the kernel's place, with what tells nothing of the host; they count as allowed.
+    pub answered: Vec<&'static str>,
     /// What every other number answers, those of later kernels too.
     pub others: &'static str,
     /// Rules on the arguments of allowed calls, by call.
     pub argument_rules: BTreeMap<String, usize>,
 }
 
-/// Counts what the filters answer. `memfd` lets anonymous files be made.
-pub(in crate::sandbox) fn summary(memfd: bool, rung: &Rung) -> Summary {
+/// Counts what the filters answer. `memfd` lets anonymous files be made, `asks` says that this kernel lets a process answer.
+pub(in crate::sandbox) fn summary(memfd: bool, asks: bool, rung: &Rung) -> Summary {
     // That the rules can be compiled is a test; nothing is filtered by this count.
     let mut rules = argument_rules(true).unwrap_or_default();
     let bare = match rung {
@@ -241,9 +283,10 @@ pub(in crate::sandbox) fn summary(memfd: bool, rung: &Rung) -> Summary {
         }
     };
     Summary {
-        allowed: ALLOWED.iter().count() + usize::from(memfd) - bare,
+        allowed: ALLOWED.iter().count() + ASKED.len() + usize::from(memfd) - bare,
         forbidden: FORBIDDEN.iter().count() + bare,
         pretended: PRETENDED.len(),
+        answered: answered(asks && *rung == Rung::Namespaces).collect(),
         others: "ENOSYS",
         argument_rules: rules.iter().map(|(call, rules)| (name(*call), rules.len())).collect(),
     }
@@ -453,9 +496,9 @@ const ALLOWED_EVERYWHERE: &[i64] = calls![
     SYS_mremap SYS_msync SYS_mincore SYS_madvise SYS_dup SYS_nanosleep SYS_getitimer SYS_setitimer SYS_getpid
     SYS_sendfile SYS_socket SYS_connect SYS_accept SYS_sendto SYS_recvfrom SYS_sendmsg SYS_recvmsg SYS_shutdown
     SYS_bind SYS_listen SYS_getsockname SYS_getpeername SYS_socketpair SYS_setsockopt SYS_getsockopt SYS_clone
-    SYS_execve SYS_exit SYS_wait4 SYS_kill SYS_uname SYS_fcntl SYS_flock SYS_fsync SYS_fdatasync SYS_truncate
+    SYS_execve SYS_exit SYS_wait4 SYS_kill SYS_fcntl SYS_flock SYS_fsync SYS_fdatasync SYS_truncate
     SYS_ftruncate SYS_getcwd SYS_chdir SYS_fchdir SYS_fchmod SYS_fchown SYS_umask SYS_gettimeofday SYS_getrusage
-    SYS_sysinfo SYS_times SYS_getuid SYS_getgid SYS_setuid SYS_setgid SYS_geteuid SYS_getegid SYS_setpgid SYS_getppid
+    SYS_times SYS_getuid SYS_getgid SYS_setuid SYS_setgid SYS_geteuid SYS_getegid SYS_setpgid SYS_getppid
     SYS_setsid SYS_setreuid SYS_setregid SYS_getgroups SYS_setresuid SYS_getresuid SYS_setresgid SYS_getresgid
     SYS_getpgid SYS_setfsuid SYS_setfsgid SYS_getsid SYS_capget SYS_capset SYS_rt_sigpending SYS_rt_sigtimedwait
     SYS_rt_sigqueueinfo SYS_rt_sigsuspend SYS_sigaltstack SYS_personality SYS_statfs SYS_fstatfs SYS_getpriority
@@ -516,6 +559,10 @@ const FORBIDDEN_HERE: &[i64] = &[];
 /// Calls that would have the host write out what others wrote, which no namespace bounds. What a command writes lies in
 /// memory and goes with it, so that doing nothing is doing it. Source: sync(2).
 const PRETENDED: [i64; 2] = [libc::SYS_sync, libc::SYS_syncfs];
+
+/// Calls that tell what no namespace holds: the kernel's release, how long it is up, how much memory there is. The older
+/// ones of their kind are of other architectures. Source: uname(2), sysinfo(2).
+const ASKED: [(i64, &str); 2] = [(libc::SYS_sysinfo, "sysinfo"), (libc::SYS_uname, "uname")];
 
 /// Calls that are bounded by namespaces alone, refused where there are none: sockets, message queues, watching names. And
 /// what Landlock does not look at: modes, owners, times and attributes of any file by its name.
@@ -582,11 +629,13 @@ mod tests {
         for number in 0..2048 {
             let listed = |lists: &Lists| lists.iter().any(|call| *call == i64::from(number));
             let pretended = PRETENDED.contains(&i64::from(number));
-            let wanted = match (listed(&ALLOWED), listed(&FORBIDDEN), pretended) {
-                (true, false, false) => Verdict::Allow,
-                (false, true, false) => Verdict::Forbidden,
-                (false, false, true) => Verdict::Pretend,
-                (false, false, false) => Verdict::Unknown,
+            let asked = ASKED.iter().any(|(call, _)| *call == i64::from(number));
+            let wanted = match (listed(&ALLOWED), listed(&FORBIDDEN), pretended, asked) {
+                (true, false, false, false) => Verdict::Allow,
+                (false, true, false, false) => Verdict::Forbidden,
+                (false, false, true, false) => Verdict::Pretend,
+                (false, false, false, true) => Verdict::Ask,
+                (false, false, false, false) => Verdict::Unknown,
                 _ => panic!("call {number} is on two lists"),
             };
             // The kernel runs the newest filter first and takes the strictest answer, the newest of several alike.
@@ -597,6 +646,21 @@ mod tests {
             };
             assert_eq!(answer, wanted.action(), "call {number}");
         }
+    }
+
+    #[test]
+    fn without_a_supervisor_the_filter_differs_in_what_is_asked_and_in_nothing_else() {
+        let filters = Filters::compile(false, true).unwrap();
+        let allowing = without_asking(&filters.calls);
+        for number in 0..2048 {
+            let asking = evaluate(&filters.calls, AUDIT_ARCH, number);
+            let wanted = match asking == Verdict::Ask.action() {
+                true => Verdict::Allow.action(),
+                false => asking,
+            };
+            assert_eq!(evaluate(&allowing, AUDIT_ARCH, number), wanted, "call {number}");
+        }
+        assert_eq!(allowing.len(), filters.calls.len());
     }
 
     #[test]
@@ -618,7 +682,8 @@ mod tests {
 
     #[test]
     fn every_call_with_argument_rules_has_a_name_and_is_allowed_otherwise() {
-        let summary = summary(false, &Rung::Namespaces);
+        let summary = summary(false, true, &Rung::Namespaces);
+        assert_eq!(summary.answered, ["sysinfo", "uname"]);
         assert!(summary.argument_rules.len() >= 8, "{summary:?}");
         assert!(
             summary.argument_rules.keys().all(|name| !name.starts_with("call ")),
@@ -636,8 +701,9 @@ mod tests {
         }
         assert!(bare_filter().is_ok());
         let rung = Rung::Bare { scratch: "/x".into() };
-        let (with, without) = (summary(false, &Rung::Namespaces), summary(false, &rung));
+        let (with, without) = (summary(false, true, &Rung::Namespaces), summary(false, true, &rung));
         assert_eq!(with.allowed + with.forbidden, without.allowed + without.forbidden);
+        assert!(without.answered.is_empty() && summary(false, false, &Rung::Namespaces).answered.is_empty());
         assert!(!without.argument_rules.contains_key("socket"));
         assert!(without.argument_rules["prlimit64"] > with.argument_rules["prlimit64"]);
         assert!(
@@ -661,10 +727,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_search_tree_equals_its_table(table in proptest::collection::btree_map(0u32..600, 0u8..3, 0..200)) {
+        fn the_search_tree_equals_its_table(table in proptest::collection::btree_map(0u32..600, 0u8..4, 0..200)) {
             let table: BTreeMap<u32, Verdict> = table
                 .into_iter()
-                .map(|(number, verdict)| (number, [Verdict::Allow, Verdict::Forbidden, Verdict::Unknown][usize::from(verdict)]))
+                .map(|(number, verdict)| (number, [Verdict::Allow, Verdict::Forbidden, Verdict::Unknown, Verdict::Ask][usize::from(verdict)]))
                 .collect();
             let program = call_filter(&table);
             for number in 0..700 {

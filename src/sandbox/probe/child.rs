@@ -334,6 +334,8 @@ fn the_run(teller: &mut Teller) {
     });
     teller.attempt("view.landlock", "landlock_restrict_self", restrict);
     teller.attempt("view.filter", "seccomp(SECCOMP_SET_MODE_FILTER)", filter);
+    let call = "seccomp(SECCOMP_SET_MODE_FILTER, NEW_LISTENER)";
+    teller.attempt("view.listener", call, listener);
 }
 
 const FLAGS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
@@ -394,18 +396,26 @@ fn restrict() -> Result<i64, Errno> {
     }
 }
 
-/// Installs a filter that refuses one call, which the process does not make.
-fn filter() -> Result<i64, Errno> {
+/// A filter that refuses one call, which the process does not make.
+fn harmless_filter() -> Result<seccompiler::BpfProgram, Errno> {
     use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| Errno::ENOTSUP)?;
     let rules = [(libc::SYS_reboot, Vec::new())].into_iter().collect();
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let program: seccompiler::BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)
+    SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)
         .and_then(TryInto::try_into)
-        .map_err(|_| Errno::EINVAL)?;
-    seccompiler::apply_filter(&program)
+        .map_err(|_| Errno::EINVAL)
+}
+
+fn filter() -> Result<i64, Errno> {
+    seccompiler::apply_filter(&harmless_filter()?)
         .map(|()| 0)
         .map_err(|_| Errno::last())
+}
+
+/// Installs one with a descriptor on which calls are heard of, of which there are none.
+fn listener() -> Result<i64, Errno> {
+    sys::unotify::install_with_listener(&harmless_filter()?).map(|_| 0)
 }
 
 fn space(teller: &mut Teller, places: &[OsString]) {

@@ -169,6 +169,11 @@ pub fn landlock() -> Landlock {
     Landlock::of(sys::landlock_version().into(), &sys::landlock_errata().into())
 }
 
+/// Whether a filter may have a process answer calls.
+pub(super) fn can_ask() -> bool {
+    sys::seccomp_action(libc::SECCOMP_RET_USER_NOTIF).is_ok()
+}
+
 /// Files that say what this kernel is set to. Sources: the kernel's `Documentation/admin-guide/sysctl`, namespaces(7),
 /// seccomp(2), proc(5); `unprivileged_userns_clone` is Debian's and `apparmor_restrict_unprivileged_userns` Ubuntu's.
 const SETTINGS: [&str; 17] = [

@@ -6,12 +6,14 @@
 //! - The network namespace has no interface that is up and belongs to the slot's user namespace, in which no run has a
 //!   capability; it is used again only after the last process of a run is gone. A run with a loopback gets one of its own.
 //! - The slot keeps the limits that the kernel does not. It never reads what a command wrote and decides nothing on a
-//!   command's behalf.
+//!   command's behalf. Its supervisor answers two calls, which tell of the host, with constants.
 //! - It is the first process of a pid namespace: its end is the end of everything in it.
 
 pub(super) mod root;
+mod supervisor;
 
 use self::root::Shown;
+use self::supervisor::Supervisor;
 use super::cgroup::Groups;
 use super::helper::{Open, receive_message};
 use super::init::mounts::{OF_SLOT, lower_counts};
@@ -19,7 +21,7 @@ use super::init::{self, Step, landlock::Rules, seccomp::Filters};
 use super::meter::Meter;
 use super::policy::{Limits, Network};
 use super::report::LimitKind;
-use super::setup::{INSIDE_ID, Job, LayerFailure, Peak, ReportLine, View};
+use super::setup::{HOST_NAME, INSIDE_ID, Job, LayerFailure, Peak, ReportLine, View};
 use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -30,7 +32,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -95,7 +97,7 @@ pub(super) fn run(Beginning { door, groups, helper }: Beginning) -> ! {
         sys::exit_now(1)
     };
     let socket_for_refusals = socket.try_clone();
-    match begun.and_then(|host| enter(view, socket, groups, host)) {
+    match begun.and_then(|begun| enter(view, socket, groups, begun)) {
         Ok(mut slot) => slot.serve(),
         Err(failure) => {
             if let Ok(socket) = socket_for_refusals {
@@ -134,7 +136,15 @@ struct Slot {
     host: OwnedFd,
     /// The one that has the finished root.
     inside: OwnedFd,
+    /// Who answers calls in the kernel's place, where this kernel lets anybody.
+    supervisor: Option<Cloned>,
     running: Option<Running>,
+}
+
+/// What a slot has without a view.
+struct Begun {
+    host: OwnedFd,
+    supervisor: Supervisor,
 }
 
 /// The run at hand.
@@ -152,8 +162,8 @@ pub(super) struct Running {
     pub(super) limit: Option<LimitKind>,
 }
 
-/// Cuts what a process inherits, and finds its place. Answers the mount namespace that has the host's mounts.
-fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
+/// Cuts what a process inherits, and finds its place. Keeps hold of the mount namespace that has the host's mounts.
+fn begin(groups: &Groups, mut helper: File) -> Result<Begun, LayerFailure> {
     sys::set_parent_death_signal(Signal::SIGKILL).step("follow the helper into death")?;
     // End of file instead of a byte: the helper died before it could map us.
     helper.read_exact(&mut [0]).step("wait for the id maps")?;
@@ -163,17 +173,19 @@ fn begin(groups: &Groups, mut helper: File) -> Result<OwnedFd, LayerFailure> {
     sys::reset_signals();
     // The usual mask, whatever the caller's was: files in the tree have the modes that git would give them.
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
-    nix::unistd::sethostname("factory").step("set the host name")?;
+    nix::unistd::sethostname(HOST_NAME).step("set the host name")?;
     lower_counts(OF_SLOT)?;
+    let supervisor = Supervisor::start()?;
     // Before any run: moving a process takes milliseconds, being born in its parent's place takes nothing.
     groups.join()?;
     let host = mount_namespace()?;
     unshare(CloneFlags::CLONE_NEWNS).step("copy the mounts")?;
-    Ok(host)
+    Ok(Begun { host, supervisor })
 }
 
 /// Builds the view and everything that its runs inherit. The order is the program.
-fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<Slot, LayerFailure> {
+fn enter(view: View, socket: OwnedFd, groups: Groups, begun: Begun) -> Result<Slot, LayerFailure> {
+    let Begun { host, supervisor } = begun;
     let shown = root::build(&view)?;
     let inside = mount_namespace()?;
     // In place of the helper's streams, and from the new root: whoever reads gets the end at once.
@@ -191,7 +203,8 @@ fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<S
     init::limits::no_core()?;
     nix::sys::prctl::set_no_new_privs().step("set no_new_privs")?;
     filters_of_runs.count_outer()?;
-    filters_of_runs.install_on_slot()?;
+    let listener = filters_of_runs.install_on_slot(supervisor.is_able()?)?;
+    let supervisor = supervisor.take_up(listener)?;
     Ok(Slot {
         view,
         socket,
@@ -200,6 +213,7 @@ fn enter(view: View, socket: OwnedFd, groups: Groups, host: OwnedFd) -> Result<S
         rules,
         host,
         inside,
+        supervisor,
         running: None,
     })
 }
@@ -223,17 +237,14 @@ impl Slot {
     fn serve(&mut self) {
         loop {
             let timeout = self.running.as_ref().map(Running::next_look);
-            let mut fds = vec![PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            if let Some(running) = &self.running {
-                fds.push(PollFd::new(running.process.pidfd.as_fd(), PollFlags::POLLIN));
-            }
-            match poll(&mut fds, poll_timeout(timeout)) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return,
-            }
-            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+            let running = self.running.as_ref().map(|running| running.process.pidfd.as_fd());
+            let supervisor = self.supervisor.as_ref().map(|process| process.pidfd.as_fd());
+            let waited_for = [Some(self.socket.as_fd()), running, supervisor];
+            let Ok([asked, ended, unsupervised]) = hear(waited_for, timeout) else {
+                return;
+            };
             // Before the limits: one that has ended by itself was not ended by a limit.
-            if ready.get(1).copied().unwrap_or(false) {
+            if ended {
                 self.collect();
             }
             if let Some(running) = &mut self.running
@@ -241,7 +252,8 @@ impl Slot {
             {
                 running.kill();
             }
-            if ready[0] && self.receive().is_err() {
+            // Where nobody answers any more, a command could have a listener of its own.
+            if unsupervised || asked && self.receive().is_err() {
                 return;
             }
         }
@@ -332,7 +344,11 @@ impl Slot {
                     layers,
                     streams,
                     mapped,
-                    not_ours: [self.socket.as_fd(), self.host.as_fd(), self.inside.as_fd()],
+                    not_ours: [&self.socket, &self.host, &self.inside]
+                        .into_iter()
+                        .chain(self.supervisor.as_ref().map(|process| &process.pidfd))
+                        .map(AsFd::as_fd)
+                        .collect(),
                 })
             }
             Forked::Parent(process) => {
@@ -474,6 +490,18 @@ pub(super) fn tell(to: &mut File, line: &impl Serialize) {
         // A parent that has gone away does not read; its runs are about to be killed.
         let _ = to.write_all(&bytes);
     }
+}
+
+/// Waits until one of those that are there has something to tell, or the time is over. Says who has.
+fn hear<const N: usize>(from: [Option<BorrowedFd<'_>>; N], timeout: Option<Duration>) -> Result<[bool; N], Errno> {
+    let there = from.iter().flatten();
+    let mut fds: Vec<PollFd<'_>> = there.map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    match poll(&mut fds, poll_timeout(timeout)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(errno),
+    }
+    let mut heard = fds.iter().map(|fd| fd.any().unwrap_or(false));
+    Ok(from.map(|fd| fd.is_some() && heard.next().unwrap_or(false)))
 }
 
 pub(super) fn poll_timeout(wait: Option<Duration>) -> PollTimeout {

@@ -1,7 +1,7 @@
 //! System calls that neither nix nor rustix offers: one safe function each, under the call's own name.
 //!
-//! - `unsafe` is in this module, its `probe`, and the module of attacks that has the same name; the lint keeps it out of
-//!   every other.
+//! - `unsafe` is in this module, those below it, and the module of attacks that has the same name; the lint keeps it out
+//!   of every other.
 //! - Each function is single-purpose, passes no pointer that outlives the call and checks every return value.
 #![expect(
     unsafe_code,
@@ -9,6 +9,7 @@
 )]
 
 pub(super) mod probe;
+pub(super) mod unotify;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -109,6 +110,19 @@ pub(super) fn close_for_good(descriptors: &[BorrowedFd<'_>]) {
         // without dropping that owner, so the number is not closed a second time.
         unsafe { libc::close(descriptor.as_raw_fd()) };
     }
+}
+
+/// Closes every descriptor behind the standard streams but one. Source: close_range(2), Linux 5.9.
+pub(super) fn keep_only(kept: BorrowedFd<'_>) -> Result<(), Errno> {
+    let kept = kept.as_raw_fd() as libc::c_uint;
+    for (first, last) in [(3, kept.saturating_sub(1)), (3.max(kept + 1), libc::c_uint::MAX)] {
+        if first <= last {
+            // SAFETY: close_range(2) takes three integers. Our caller runs in a copy of the process that owns these
+            // descriptors and ends without dropping any owner, so no number is closed a second time.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes `fd` refer to the same file as `source`, without close-on-exec.
