@@ -106,7 +106,9 @@ impl Project {
         fs::write(&file, order.to_string()).map_err(wrote(&file))?;
         let mut command = factory(ground, &self.place.join("home"));
         command
-            .args(["run", "--json", "--max-attempts", "1", "--branch", BRANCH, "--repo"])
+            // Many acceptance commands here hold on the base as well: the model is to be asked all the same.
+            .args(["run", "--fresh", "--json", "--max-attempts", "1"])
+            .args(["--branch", BRANCH, "--repo"])
             .arg(&self.repository)
             .arg("--state-dir")
             .arg(self.place.join("state"))
@@ -126,10 +128,26 @@ impl Project {
         acceptance: &[&str],
         writes: &[Write<'_>],
     ) -> Result<(bool, String), AttackError> {
-        let output = self
-            .command(ground, name, acceptance, writes)?
-            .output()
-            .map_err(start)?;
+        Project::ended(self.command(ground, name, acceptance, writes)?)
+    }
+
+    /// Starts an order again that was started before, as somebody does who found it killed.
+    fn start_again(&self, ground: &Ground, name: &str) -> Result<(bool, String), AttackError> {
+        let mut command = factory(ground, &self.place.join("home"));
+        let answers = self.place.join(format!("answers-{name}"));
+        command
+            .args(["run", "--json", "--max-attempts", "1", "--branch", BRANCH, "--repo"])
+            .arg(&self.repository)
+            .arg("--state-dir")
+            .arg(self.place.join("state"))
+            .arg("--provider")
+            .arg(format!("replay:{}", answers.display()))
+            .arg(self.place.join(format!("{name}.json")));
+        Project::ended(command)
+    }
+
+    fn ended(mut command: Command) -> Result<(bool, String), AttackError> {
+        let output = command.output().map_err(start)?;
         let said = String::from_utf8_lossy(&output.stdout);
         let last = said
             .lines()
@@ -535,7 +553,7 @@ pub(in crate::attack) fn killed_while_locked(ground: &Ground) -> Result<Finding,
         if !lock.exists() {
             continue;
         }
-        let (passed, said) = project.run(ground, "WO-01", &["true"], &[("a.txt", "old\n", "new\n")])?;
+        let (passed, said) = project.start_again(ground, "WO-01")?;
         let passed = passed && !lock.exists() && project.on_branch("a.txt").as_deref() == Some("new");
         return finding(
             (!passed)
