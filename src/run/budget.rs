@@ -147,6 +147,12 @@ pub struct Spent {
     pub tokens: u64,
 }
 
+/// What a call costs where nobody is paid.
+const NOTHING: Spent = Spent {
+    usd: Some(NanoUsd::ZERO),
+    tokens: 0,
+};
+
 impl Spent {
     fn plus(self, other: Spent) -> Self {
         Spent {
@@ -240,6 +246,9 @@ fn field<T: serde::de::DeserializeOwned>(entry: &Recorded, name: &str) -> Option
 
 /// What an entry of version 1 reported.
 fn reported(entry: &Recorded) -> Option<Settled> {
+    if entry.version > 1 {
+        return None;
+    }
     let usage: Usage = field(entry, "usage")?;
     Some(Settled {
         spent: Spent {
@@ -324,9 +333,15 @@ impl Budget {
         model: Option<&str>,
         (prompt_bytes, wanted): (u64, u64),
     ) -> Result<Reservation, Failure> {
+        if self.is_free {
+            return Ok(Reservation {
+                ceiling: NOTHING,
+                max_output_tokens: wanted,
+            });
+        }
         // No token is shorter than a byte; the rest is what surrounds the texts in a request.
         let input = prompt_bytes.saturating_add(512);
-        let price = self.price(model).filter(|_| !self.is_free);
+        let price = self.price(model);
         let mut output = wanted;
         for cap in &self.caps {
             let covered = calls.iter().filter(|call| about.covers(cap.scope, call));
@@ -344,22 +359,21 @@ impl Budget {
         }
         Ok(Reservation {
             ceiling: Spent {
-                usd: self.dollars(price, |price| price.ceiling(input, output)),
+                usd: price.map(|price| price.ceiling(input, output)),
                 tokens: input.saturating_add(output),
             },
             max_output_tokens: output,
         })
     }
 
-    fn dollars(&self, price: Option<&Price>, cost: impl FnOnce(&Price) -> NanoUsd) -> Option<NanoUsd> {
-        if self.is_free {
-            return Some(NanoUsd::ZERO);
-        }
-        price.map(cost)
-    }
-
     /// What a call cost: as reported, or counted here by the length of what was said.
     pub(super) fn settle(&self, model: Option<&str>, usage: Option<&Usage>, said: (usize, usize)) -> Settled {
+        if self.is_free {
+            return Settled {
+                spent: NOTHING,
+                estimated: false,
+            };
+        }
         let counted = Usage {
             input_tokens: tokens_of(said.0),
             output_tokens: tokens_of(said.1),
@@ -368,7 +382,7 @@ impl Budget {
         let used = usage.unwrap_or(&counted);
         Settled {
             spent: Spent {
-                usd: self.dollars(self.price(model), |price| price.cost(used)),
+                usd: self.price(model).map(|price| price.cost(used)),
                 tokens: used.input_tokens.saturating_add(used.output_tokens),
             },
             estimated: usage.is_none(),

@@ -7,6 +7,7 @@ mod ended;
 mod exec;
 mod interrupted;
 mod kernel;
+mod money;
 mod odd;
 mod place;
 mod receipts;
