@@ -93,11 +93,21 @@ pub enum PromoteError {
         /// What the repository said.
         source: WorkspaceError,
     },
-    /// The branch cannot be moved. It is where it was, or at the new commit without being known to be on disk.
+    /// The branch cannot be moved. It is where it was.
     #[error("cannot move branch `{branch}`")]
     CannotMove {
         /// The branch.
         branch: String,
+        /// What the repository said.
+        source: WorkspaceError,
+    },
+    /// The branch has moved, and a power cut may take that back.
+    #[error("branch `{branch}` is at {}, and whether that is on disk is not known", commit.short())]
+    NotSynced {
+        /// The branch.
+        branch: String,
+        /// Its new commit.
+        commit: ObjectId,
         /// What the repository said.
         source: WorkspaceError,
     },
@@ -108,6 +118,29 @@ pub enum PromoteError {
 
 fn tip(commit: &Option<ObjectId>) -> String {
     commit.map_or_else(|| "absent".to_owned(), |commit| format!("at {}", commit.short()))
+}
+
+impl PromoteError {
+    /// Whether it was the disk that refused.
+    pub fn is_storage(&self) -> bool {
+        match self {
+            PromoteError::CannotExamine { source, .. }
+            | PromoteError::CannotPrepare { source, .. }
+            | PromoteError::CannotMove { source, .. }
+            | PromoteError::NotSynced { source, .. } => source.is_storage(),
+            PromoteError::InvalidBranch { .. }
+            | PromoteError::UnusableId { .. }
+            | PromoteError::Protected { .. }
+            | PromoteError::CheckedOut { .. }
+            | PromoteError::Symbolic { .. }
+            | PromoteError::Excluded { .. }
+            | PromoteError::Exists { .. }
+            | PromoteError::Missing { .. }
+            | PromoteError::Moved { .. }
+            | PromoteError::Locked { .. }
+            | PromoteError::OtherEvidence => false,
+        }
+    }
 }
 
 impl Problem for PromoteError {
@@ -124,7 +157,8 @@ impl Problem for PromoteError {
             PromoteError::CheckedOut { .. } | PromoteError::Moved { .. } => FailureClass::Conflict,
             PromoteError::CannotExamine { source, .. }
             | PromoteError::CannotPrepare { source, .. }
-            | PromoteError::CannotMove { source, .. } => source.class(),
+            | PromoteError::CannotMove { source, .. }
+            | PromoteError::NotSynced { source, .. } => source.class(),
             PromoteError::OtherEvidence => FailureClass::Internal,
         }
     }
@@ -154,7 +188,8 @@ impl Problem for PromoteError {
             }
             PromoteError::CannotExamine { source, .. }
             | PromoteError::CannotPrepare { source, .. }
-            | PromoteError::CannotMove { source, .. } => return source.hint(),
+            | PromoteError::CannotMove { source, .. }
+            | PromoteError::NotSynced { source, .. } => return source.hint(),
             PromoteError::OtherEvidence => return None,
         };
         Some(hint)

@@ -24,7 +24,7 @@ pub use settle::{Announced, Settled, settle};
 use crate::durable::crash_point;
 use crate::types::ObjectId;
 use crate::verify::Passed;
-use crate::workspace::{BranchSwap, InMemory, Repository};
+use crate::workspace::{BranchSwap, InMemory, Repository, WorkspaceError};
 
 /// What came of preparing.
 #[derive(Debug)]
@@ -149,7 +149,8 @@ pub fn prepare(
 
 /// Moves the branch to the prepared commit, when it still has the value that was expected.
 ///
-/// After an error the branch is where its other writers left it, and the commit is still in the object database.
+/// After an error the branch is where its other writers left it, and the commit is still in the object database; only
+/// [`PromoteError::NotSynced`] says that the branch has moved.
 ///
 /// # Errors
 /// `Conflict` when the branch moved, appeared, vanished, or was checked out since; `Host` when another program holds its
@@ -169,7 +170,7 @@ pub fn commit(repo: &Repository, prepared: Prepared) -> Result<Promotion, Promot
     let log_message = format!("factory: promote {}", commit.short());
     match repo
         .swap_branch(&branch, expected, commit, &log_message)
-        .map_err(fail)?
+        .map_err(|source| stopped(repo, &branch, commit, source))?
     {
         BranchSwap::Done => Ok(Promotion { branch, commit, tree }),
         BranchSwap::Moved => Err(PromoteError::Moved {
@@ -178,5 +179,14 @@ pub fn commit(repo: &Repository, prepared: Prepared) -> Result<Promotion, Promot
             expected,
         }),
         BranchSwap::Locked(lock) => Err(PromoteError::Locked { branch, lock }),
+    }
+}
+
+/// An attempt to move a branch that broke: before the ref was renamed into place, or after, when its directories are synced.
+fn stopped(repo: &Repository, branch: &str, commit: ObjectId, source: WorkspaceError) -> PromoteError {
+    let branch = branch.to_owned();
+    match repo.branch_tip(&branch) {
+        Ok(Some(tip)) if tip == commit => PromoteError::NotSynced { branch, commit, source },
+        _ => PromoteError::CannotMove { branch, source },
     }
 }

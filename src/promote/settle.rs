@@ -1,6 +1,6 @@
 //! What became of a promotion that was announced and never reported, because the process that made it was killed.
 
-use super::{PromoteError, Promotion, branch};
+use super::{PromoteError, Promotion, branch, stopped};
 use crate::types::ObjectId;
 use crate::workspace::{BranchSwap, Repository};
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,8 @@ pub fn settle(repo: &Repository, announced: &Announced, since: SystemTime) -> Re
     if let Some(tip) = found
         && repo.leads_to(*commit, tip).map_err(fail)?
     {
-        repo.sync_branch(branch).map_err(fail)?;
+        repo.sync_branch(branch)
+            .map_err(|source| stopped(repo, branch, *commit, source))?;
         return Ok(done());
     }
     if found != *expected {
@@ -78,7 +79,7 @@ pub fn settle(repo: &Repository, announced: &Announced, since: SystemTime) -> Re
     let log_message = format!("factory: promote {}", commit.short());
     match repo
         .swap_branch(branch, *expected, *commit, &log_message)
-        .map_err(fail)?
+        .map_err(|source| stopped(repo, branch, *commit, source))?
     {
         BranchSwap::Done => Ok(done()),
         BranchSwap::Moved => Ok(Settled::Moved {

@@ -68,6 +68,11 @@ pub async fn run(
     if !setup.fresh
         && let Some(done) = finished(setup, &repository, &journal, (&aim.target.branch, aim.base))?
     {
+        // The run that did it may have failed to make sure of that.
+        let branch = &aim.target.branch;
+        repository
+            .sync_branch(branch)
+            .map_err(|error| workspace_failure(&error))?;
         tell_skipped(&done, observe);
         return Ok(Ended::Skipped(done));
     }
@@ -424,9 +429,9 @@ impl<'a> Run<'a> {
         self.journal(Phase::Fact, "run.completed", None, bounded(&summary))
             .map_err(|error| Failure::new(&error, Situation::Storage))?;
         crash_point("the run is closed, its summary not written");
-        self.artifacts
-            .seal("summary.json", &json(&summary))
-            .map_err(|error| Failure::new(&error, Situation::Storage))?;
+        if let Err(error) = self.artifacts.seal("summary.json", &json(&summary)) {
+            tracing::warn!(%error, "the run has no summary.json; `factory show` has what would be in it");
+        }
         (self.observe)(&Told::Completed {
             run: Some(self.id),
             verdict: summary.verdict,

@@ -244,9 +244,9 @@ fn real(path: &Path) -> PathBuf {
 
 /// A failure of the repository, or of the cache beside it.
 pub fn workspace_failure(error: &WorkspaceError) -> Failure {
-    let situation = match error {
-        WorkspaceError::Io { .. } | WorkspaceError::SharedCache { .. } => Situation::Storage,
-        _ => Situation::Repository,
+    let situation = match error.is_storage() {
+        true => Situation::Storage,
+        false => Situation::Repository,
     };
     Failure::new(error, situation)
 }
@@ -269,6 +269,7 @@ pub(super) fn promote_failure(error: &PromoteError) -> Failure {
         }
         _ => Failure::new(error, Situation::Repository),
     }
+        error if error.is_storage() => Failure::new(error, Situation::Storage),
 }
 
 #[cfg(test)]

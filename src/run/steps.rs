@@ -19,7 +19,7 @@ use crate::durable::ensure_dir;
 use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, Finish, LlmError, Request, Usage, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
-use crate::promote::{self, Outcome as Preparation, Trailers};
+use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
 use crate::propose::{self, CheckError, Proposal};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
@@ -731,7 +731,17 @@ impl Run<'_> {
                 Preparation::Prepared(prepared) => {
                     let intent = json!(prepared.announce());
                     self.journal(Framed::Intent, "promotion.prepare", Some(attempt), intent)?;
-                    let promotion = promote::commit(self.repository, prepared).map_err(refused)?;
+                    let tree = prepared.tree_id();
+                    let promotion = promote::commit(self.repository, prepared).map_err(|error| {
+                        if let PromoteError::NotSynced { commit, .. } = error {
+                            self.promoted = Some(Promoted {
+                                commit,
+                                tree,
+                                unchanged: false,
+                            });
+                        }
+                        refused(error)
+                    })?;
                     Promoted {
                         commit: promotion.commit,
                         tree: promotion.tree,

@@ -162,6 +162,38 @@ pub enum WorkspaceError {
     },
 }
 
+impl WorkspaceError {
+    /// Whether it was the disk that refused, and not what is on it: whoever mends that can go on as before.
+    pub fn is_storage(&self) -> bool {
+        match self {
+            WorkspaceError::Write { .. }
+            | WorkspaceError::Disposable { .. }
+            | WorkspaceError::Io { .. }
+            | WorkspaceError::SharedCache { .. } => true,
+            // What is not there is a matter of the repository.
+            WorkspaceError::Read { source, .. } => {
+                source.class() == git2::ErrorClass::Os && source.code() != git2::ErrorCode::NotFound
+            }
+            WorkspaceError::Unreadable { .. }
+            | WorkspaceError::NotARepository { .. }
+            | WorkspaceError::Unusable { .. }
+            | WorkspaceError::Bare { .. }
+            | WorkspaceError::Format { .. }
+            | WorkspaceError::PartialClone { .. }
+            | WorkspaceError::NotOwned { .. }
+            | WorkspaceError::NoCommits { .. }
+            | WorkspaceError::MalformedRevision { .. }
+            | WorkspaceError::NoSuchRevision { .. }
+            | WorkspaceError::AmbiguousRevision { .. }
+            | WorkspaceError::NotACommit { .. }
+            | WorkspaceError::HostileEntry { .. }
+            | WorkspaceError::TooLarge { .. }
+            | WorkspaceError::NotWritable { .. }
+            | WorkspaceError::Boot { .. } => false,
+        }
+    }
+}
+
 impl Problem for WorkspaceError {
     fn class(&self) -> FailureClass {
         match self {
