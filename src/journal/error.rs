@@ -167,6 +167,10 @@ impl Problem for JournalError {
                     "free some space on the file system that holds `{}`",
                     path.display()
                 )),
+                Some(ErrorCode::SystemIoFailure) => Some(format!(
+                    "see whether the file system that holds `{}` is full or its device fails (dmesg)",
+                    path.display()
+                )),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                     Some("another process has been writing the journal for too long; find and end it".to_owned())
                 }

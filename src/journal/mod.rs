@@ -19,7 +19,7 @@ mod schema;
 pub use blob::{BLOBS_REMOVED, MAX_BLOB_BYTES};
 pub use error::JournalError;
 
-use crate::durable::crash_point;
+use crate::durable::{crash_point, sync_dir};
 use crate::types::{RunId, Sha256};
 use chain::Link;
 use rusqlite::{Connection, Row, TransactionBehavior};
@@ -137,7 +137,13 @@ impl Journal {
     /// `Host` when the directory or the database cannot be had, is damaged, of a newer version, or not a journal.
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
         schema::create_if_absent(state_dir, &state_dir.join(DATABASE))?;
-        Journal::open_existing(state_dir, Access::ReadWrite)
+        let journal = Journal::open_existing(state_dir, Access::ReadWrite)?;
+        // SQLite has just created its log, and takes no notice when its name cannot be synced. Source: `unixSync`.
+        sync_dir(state_dir).map_err(|source| JournalError::Storage {
+            path: state_dir.to_owned(),
+            source,
+        })?;
+        Ok(journal)
     }
 
     /// Opens the journal in `state_dir` for reading, beside whoever writes it; `None` when there is none yet.

@@ -133,8 +133,25 @@ fn build(path: &Path) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
     connection.execute_batch(&key_index())?;
     // Last: the mode is a mark in the file, and switching to it leaves no log behind when the connection closes.
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    switch_to_wal(&connection)?;
     connection.close().map_err(|(_, error)| error)
+}
+
+/// SQLite answers with the mode that it is in now, and a switch that the disk refused is no error to it.
+fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    let mut mode = String::new();
+    // To the end: the answer comes before the file is written.
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    if mode == "wal" {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+    let what = format!("the journal mode stayed `{mode}`");
+    Err(rusqlite::Error::SqliteFailure(code, Some(what)))
 }
 
 fn key_index() -> String {
