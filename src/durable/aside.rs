@@ -2,9 +2,9 @@
 
 use super::{DurableError, parent, sync_dir};
 use std::ffi::OsString;
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -32,8 +32,11 @@ impl Aside {
         let file = tempfile::Builder::new()
             .prefix(&prefix)
             .suffix(".aside")
-            .permissions(Permissions::from_mode(0o600))
-            .tempfile_in(parent(target))
+            // Not by `tempfile_in`, whose errors have a path instead of the kernel's number.
+            .make_in(parent(target), |path| {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create_new(true).mode(0o600).open(path)
+            })
             .map_err(refused)?;
         Ok(Aside {
             file,

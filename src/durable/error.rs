@@ -70,7 +70,7 @@ impl Problem for DurableError {
                     )),
                     ErrorKind::PermissionDenied => Some("check who owns the directory and its mode".to_owned()),
                     ErrorKind::NotADirectory => Some("a part of the path is a file; name another directory".to_owned()),
-                    _ if raw_os_error(source) == Some(libc::EIO) => Some(format!(
+                    _ if source.raw_os_error() == Some(libc::EIO) => Some(format!(
                         "the device under the file system mounted at `{file_system}` fails; read the kernel's log (dmesg)"
                     )),
                     _ => None,
@@ -80,15 +80,6 @@ impl Problem for DurableError {
             DurableError::Held { .. } => Some("wait for the holder to finish, or end it".to_owned()),
         }
     }
-}
-
-/// The kernel's number, also where the error was wrapped to carry a path, as temporary files do.
-fn raw_os_error(error: &io::Error) -> Option<i32> {
-    let wrapped = || {
-        let source = error.get_ref()?.source()?;
-        source.downcast_ref::<io::Error>()?.raw_os_error()
-    };
-    error.raw_os_error().or_else(wrapped)
 }
 
 /// The directory where the file system that holds `path` is mounted: the last one upwards on the same device.
