@@ -9,7 +9,7 @@ use crate::sandbox::{
 };
 use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
-use crate::workspace::Repository;
+use crate::workspace::{self, Repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u
 
 fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
     let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
-    let (base, tree) = tree(arguments, environment, policy.tree)?;
+    let (base, _layers, tree) = tree(arguments, environment, policy.tree)?;
     let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| refused(&error))?;
     if arguments.json {
         output::json(&json!({
@@ -105,7 +105,7 @@ async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(
         output::note(&words::waived(&policy.waive));
     }
     sandbox.prepare(&policy).map_err(|error| refused(&error))?;
-    let (base, tree) = tree(arguments, environment, policy.tree)?;
+    let (base, _layers, tree) = tree(arguments, environment, policy.tree)?;
     if base.dirty == Some(true) && !arguments.json {
         output::note(&base.note());
     }
@@ -188,7 +188,12 @@ impl Base {
     }
 }
 
-fn tree(arguments: &Arguments, environment: &Environment, source: TreeSource) -> Result<(Base, Tree), Failure> {
+/// The layers stay in the cache as long as the second of the three is held.
+fn tree(
+    arguments: &Arguments,
+    environment: &Environment,
+    source: TreeSource,
+) -> Result<(Base, workspace::Base, Tree), Failure> {
     let of_repository = |error| workspace_failure(&error);
     let repository = Repository::open(&arguments.repo).map_err(of_repository)?;
     let commit = match arguments.rev.as_str() {
@@ -208,7 +213,7 @@ fn tree(arguments: &Arguments, environment: &Environment, source: TreeSource) ->
     refuse_place(&repository, "the cache directory", &cache)?;
     let base_tree = run::base(&cache, &snapshot, source).map_err(of_repository)?;
     let layers = base_tree.layers();
-    Ok((base, Tree { layers }))
+    Ok((base, base_tree, Tree { layers }))
 }
 
 /// Whether the checkout differs from the commit, where somebody would be told: it takes a look at every file. A pipe

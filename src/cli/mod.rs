@@ -13,6 +13,7 @@ mod cost;
 mod doctor;
 mod exec;
 pub mod exit;
+mod gc;
 mod journal;
 mod output;
 mod plan;
@@ -57,6 +58,7 @@ enum Command {
     Cost(cost::Arguments),
     Recover(recover::Arguments),
     Release(release::Arguments),
+    Gc(gc::Arguments),
     Journal(journal::Arguments),
     Receipt(receipt::Arguments),
 }
@@ -86,6 +88,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Cost(arguments) => cost::cost(arguments, &environment),
         Command::Recover(arguments) => recover::recover(arguments, &environment),
         Command::Release(arguments) => release::release(arguments, &environment),
+        Command::Gc(arguments) => gc::gc(arguments, &environment),
         Command::Journal(arguments) => journal::journal(arguments, &environment),
         Command::Receipt(arguments) => receipt::receipt(arguments),
     };

@@ -5,14 +5,15 @@
 //! - What is created exclusively never replaces anything, not even a dangling symlink.
 //! - A lock is the kernel's (`flock(2)`): it ends with the process that holds it, however that ends.
 //!
-//! A kill in the middle may leave a file named `.NAME.*.aside`; it carries nothing that anybody was told about and may be
-//! removed. Deliberately unknown here: what the bytes mean, and where a program keeps its state.
+//! A kill in the middle may leave a file named `.NAME.*.aside`; it carries nothing that anybody was told about, and
+//! [`remove_asides`] removes it. Deliberately unknown here: what the bytes mean, and where a program keeps its state.
 
 mod aside;
 mod crash;
 mod error;
 mod lock;
 mod process;
+mod remains;
 mod remove;
 
 pub use aside::Aside;
@@ -22,6 +23,7 @@ pub use crash::crash_point;
 pub use error::DurableError;
 pub use lock::Lock;
 pub use process::{Fate, ProcessMark, boot_id};
+pub use remains::{Removal, Removed, is_older, on_disk, remove_asides, tree_bytes};
 pub use remove::remove_tree;
 
 use std::fs::{DirBuilder, File};

@@ -19,7 +19,7 @@ mod schema;
 pub use blob::{BLOBS_REMOVED, MAX_BLOB_BYTES};
 pub use error::JournalError;
 
-use crate::durable::{crash_point, sync_dir};
+use crate::durable::{Removal, Removed, crash_point, sync_dir};
 use crate::types::{RunId, Sha256};
 use chain::Link;
 use rusqlite::{Connection, Row, TransactionBehavior};
@@ -27,13 +27,16 @@ use schema::Selects;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The name of the database in the state directory.
 const DATABASE: &str = "journal.db";
 
 /// The largest body of an entry, in bytes of JSON. Larger payloads are blobs.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// How many digests an entry names at most: far below what its body may hold.
+const BLOBS_PER_ENTRY: usize = 10_000;
 
 /// The longest name of a kind of entry, in bytes.
 const MAX_KIND_BYTES: usize = 64;
@@ -336,6 +339,56 @@ impl Journal {
         }
         check_newest(&snapshot, &self.database)?;
         Ok(count)
+    }
+
+    /// The blobs that `entries` name and none of those entries that `is_needed`, with their bytes on disk. One that was
+    /// stored anew within `age` is not among them.
+    pub fn unneeded_blobs(
+        &self,
+        entries: &[Recorded],
+        is_needed: impl Fn(&Recorded) -> bool,
+        age: Duration,
+    ) -> Vec<(Sha256, u64)> {
+        blob::unneeded(&self.blobs, entries, is_needed, age)
+    }
+
+    /// Removes blobs, except those that were stored anew within `age`. `run` is whom the entries belong to that say so
+    /// first. Returns how many bytes that freed of those that each blob was said to have.
+    ///
+    /// # Errors
+    /// `Host` when the journal cannot be written, or a blob cannot be removed.
+    pub fn remove_blobs(
+        &mut self,
+        run: RunId,
+        unneeded: &[(Sha256, u64)],
+        age: Duration,
+    ) -> Result<Removed, JournalError> {
+        let mut removed = Removed::default();
+        for some in unneeded.chunks(BLOBS_PER_ENTRY) {
+            let digests: Vec<_> = some.iter().map(|(digest, _)| digest).collect();
+            self.append(&Entry {
+                run,
+                phase: Phase::Intent,
+                kind: BLOBS_REMOVED,
+                attempt: None,
+                body: serde_json::json!({ "blobs": digests }),
+            })?;
+            crash_point("the removal of blobs is announced, none is removed");
+            for (digest, bytes) in some {
+                if blob::remove(&self.blobs, *digest, age)? {
+                    removed.add(*bytes);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes what a kill left beside blobs that were being stored, once it is older than `age`.
+    ///
+    /// # Errors
+    /// `Host` when the directory cannot be read, or a file cannot be removed.
+    pub fn remove_asides(&self, age: Duration, removal: Removal) -> Result<Removed, JournalError> {
+        blob::remove_asides(&self.blobs, age, removal)
     }
 
     /// Checks the database, the whole chain, and every blob that an entry names.

@@ -6,7 +6,7 @@ use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::finished::{Done, finished};
 use super::fold::Opened;
-use super::ground::{Cancel, Setup, aim, refuse_places, workspace_failure};
+use super::ground::{CANDIDATES, Cancel, Setup, aim, refuse_places, workspace_failure};
 use super::hold::{Lease, hold};
 use super::key::order_key;
 use super::past::{Past, unreadable};
@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
 
     /// Where the changes of candidates are put: a directory of this run alone, so that nobody else's is ever removed.
     pub(super) fn scratch(&self) -> PathBuf {
-        self.setup.places.cache_dir.join("candidates").join(self.id.to_string())
+        self.setup.places.cache_dir.join(CANDIDATES).join(self.id.to_string())
     }
 
     /// Does what each state asks for, until none asks for anything.

@@ -14,7 +14,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// The directory of exported trees below the cache directory.
-const TREES: &str = "trees";
+pub(super) const TREES: &str = "trees";
+/// The directory of the directories in which runs put the changes of candidates, below the cache directory.
+pub(super) const CANDIDATES: &str = "candidates";
 
 /// The tree of a commit on disk, as a policy wants it: written on first use, and shared.
 ///
@@ -267,9 +269,9 @@ pub(super) fn promote_failure(error: &PromoteError) -> Failure {
         PromoteError::UnusableId { .. } | PromoteError::OtherEvidence | PromoteError::Moved { .. } => {
             Failure::new(error, Situation::Plain)
         }
+        error if error.is_storage() => Failure::new(error, Situation::Storage),
         _ => Failure::new(error, Situation::Repository),
     }
-        error if error.is_storage() => Failure::new(error, Situation::Storage),
 }
 
 #[cfg(test)]

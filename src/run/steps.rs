@@ -29,6 +29,7 @@ use crate::verify::{
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
 use serde_json::{Value, json};
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Ground {
     base: Base,
     /// Where the changes of candidates are put.
     scratch: PathBuf,
+    /// That directory, locked: what is locked is not removed by `factory gc`, whichever journal knows this run.
+    _in_use: File,
 }
 
 /// What one state hands to the next.
@@ -227,7 +230,19 @@ impl Run<'_> {
         let base = base(cache_dir, self.snapshot, self.setup.policy.tree).map_err(|error| workspace_failure(&error))?;
         let scratch = self.scratch();
         ensure_dir(&scratch).map_err(|error| Failure::new(&error, Situation::Storage))?;
-        Ok(Ground { sandbox, base, scratch })
+        let in_use = File::open(&scratch).and_then(|dir| dir.lock_shared().map(|()| dir));
+        let in_use = in_use.map_err(|error| {
+            Failure::plain(FailureClass::Host, format!("cannot lock `{}`", scratch.display()))
+                .because(error.to_string())
+                .in_situation(Situation::Storage)
+                .with_hint("see whether the cache directory is on a file system with locks")
+        })?;
+        Ok(Ground {
+            sandbox,
+            base,
+            scratch,
+            _in_use: in_use,
+        })
     }
 
     /// Builds one sandbox on the base for nothing, so that a layer that is missing is found before the model is paid.

@@ -52,16 +52,22 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Reads a duration such as `500ms`, `30s`, `10m` or `2h`.
+/// Reads a duration such as `500ms`, `30s`, `10m`, `2h` or `30d`.
 ///
 /// # Errors
 /// When the text is not a whole number followed by one of those units.
 pub fn parse_duration(text: &str) -> Result<Duration, SizeError> {
-    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)]
-        .iter()
-        .find_map(|(unit, factor)| whole(text.strip_suffix(unit)?)?.checked_mul(*factor))
-        .map(Duration::from_millis)
-        .ok_or_else(|| SizeError::Duration(text.to_owned()))
+    [
+        ("ms", 1),
+        ("s", 1000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ]
+    .iter()
+    .find_map(|(unit, factor)| whole(text.strip_suffix(unit)?)?.checked_mul(*factor))
+    .map(Duration::from_millis)
+    .ok_or_else(|| SizeError::Duration(text.to_owned()))
 }
 
 /// Shows a duration in the unit that [`parse_duration`] reads back without loss, to the millisecond.
@@ -124,7 +130,7 @@ mod tests {
         for text in ["500ms", "30s", "10m", "2h", "61s"] {
             assert_eq!(parse_duration(text).map(format_duration), Ok(text.to_owned()));
         }
-        for text in ["", "10", "m", "-1s", "1d", "1.5h"] {
+        for text in ["", "10", "m", "-1s", "1w", "1.5h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -6,6 +6,7 @@ use super::files::{self, Owner, io_error, remove_tree};
 use super::names;
 use super::repository::{Repository, object_id, read};
 use super::snapshot::Snapshot;
+use crate::durable::{Removal, Removed, is_older, tree_bytes};
 use crate::types::{Bytes, ObjectId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -15,6 +16,8 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// The most entries in a tree. A few objects of git can describe more files than any disk holds.
 const ENTRIES_MAX: u64 = 2_000_000;
@@ -22,7 +25,8 @@ const ENTRIES_MAX: u64 = 2_000_000;
 const TREE_MAX: Bytes = Bytes(64 << 30);
 /// Marks a tree that is being written.
 const PART: &str = ".part";
-/// Marks a tree that is complete. While a tree is written, its marker is locked.
+/// Marks a tree that is complete. While a tree is written or removed, its marker is locked by one; while it is used, it is
+/// locked by all who do. It was last written when the tree was last asked for.
 const MARKER: &str = ".ok";
 
 /// A directory of exported trees, each named by its tree id.
@@ -49,19 +53,27 @@ impl TreeCache {
             .mode(0o700)
             .create(dir)
             .map_err(|source| io_error("create", dir, source))?;
+        let cache = TreeCache::existing(dir)?;
+        cache.sweep()?;
+        Ok(cache)
+    }
+
+    /// Opens a cache that is there, and leaves it as it is.
+    ///
+    /// # Errors
+    /// `Host` when the directory cannot be read, or others may write to it.
+    pub fn existing(dir: &Path) -> Result<Self, WorkspaceError> {
         let dir = dir.canonicalize().map_err(|source| io_error("open", dir, source))?;
         let top = files::open_top(&dir)?;
         let stat = rustix::fs::fstat(&top).map_err(|errno| io_error("examine", &dir, errno))?;
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
             return Err(WorkspaceError::SharedCache { dir });
         }
-        let cache = TreeCache {
+        Ok(TreeCache {
             boot: crate::durable::boot_id().map_err(|source| WorkspaceError::Boot { source })?,
             dir,
             top,
-        };
-        cache.sweep()?;
-        Ok(cache)
+        })
     }
 
     /// The directory that holds the tree of a snapshot, written on first use. It is shared: its users mount it read-only.
@@ -73,7 +85,7 @@ impl TreeCache {
     /// # Errors
     /// `Host` when an object is missing, an entry must not reach a disk, the tree is beyond a limit, or the disk is full.
     /// Nothing of an incomplete tree is left.
-    pub fn export(&self, snapshot: &Snapshot<'_>, owner: Option<u32>) -> Result<PathBuf, WorkspaceError> {
+    pub fn export(&self, snapshot: &Snapshot<'_>, owner: Option<u32>) -> Result<CachedTree, WorkspaceError> {
         let name = match owner {
             None => snapshot.tree().to_string(),
             Some(id) => format!("{}-uid{id}", snapshot.tree()),
@@ -101,23 +113,103 @@ impl TreeCache {
         &self,
         name: &str,
         owner: Owner,
-        fill: impl FnOnce(&OwnedFd, &Path) -> Result<(), WorkspaceError>,
-    ) -> Result<PathBuf, WorkspaceError> {
-        let tree = self.dir.join(name);
-        if self.is_complete(name) {
-            return Ok(tree);
+        fill: impl Fn(&OwnedFd, &Path) -> Result<(), WorkspaceError>,
+    ) -> Result<CachedTree, WorkspaceError> {
+        loop {
+            if let Some(tree) = self.take(name)? {
+                return Ok(tree);
+            }
+            self.write_unless_complete(name, owner, &fill)?;
         }
+    }
+
+    /// The tree of that name, if it is complete: from now on it stays, as long as the answer is held.
+    fn take(&self, name: &str) -> Result<Option<CachedTree>, WorkspaceError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let marker = match rustix::fs::openat(&self.top, format!("{name}{MARKER}"), flags, Mode::empty()) {
+            Ok(marker) => Marker(File::from(marker)),
+            Err(_) => return Ok(None),
+        };
+        marker
+            .0
+            .lock_shared()
+            .map_err(|source| self.fail_to_lock(name, source))?;
+        // Whoever removes a tree removes its marker too, while it has the lock to itself.
+        if !self.is_named(name, &marker) || !self.is_complete(name) {
+            return Ok(None);
+        }
+        // A cache that cannot be written is as good to read from, and nobody can remove anything from it.
+        if let Err(error) = marker.0.set_modified(SystemTime::now()) {
+            tracing::debug!(%error, "that a tree was used could not be noted");
+        }
+        Ok(Some(CachedTree {
+            dir: self.dir.join(name),
+            _marker: Arc::new(marker),
+        }))
+    }
+
+    fn write_unless_complete(
+        &self,
+        name: &str,
+        owner: Owner,
+        fill: &impl Fn(&OwnedFd, &Path) -> Result<(), WorkspaceError>,
+    ) -> Result<(), WorkspaceError> {
         let mut marker = self.marker(name)?;
-        let fail = |source| io_error("lock", self.dir.join(format!("{name}{MARKER}")), source);
+        let fail = |source| self.fail_to_lock(name, source);
         marker.0.lock().map_err(fail)?;
-        // Somebody may have written it while we waited.
-        if !self.is_complete(name) {
+        // Somebody may have written it while we waited, or removed the marker.
+        if self.is_named(name, &marker) && !self.is_complete(name) {
             marker.0.set_len(0).map_err(fail)?;
             self.write(name, owner, fill)?;
             marker.0.rewind().map_err(fail)?;
             marker.0.write_all(self.boot.as_bytes()).map_err(fail)?;
         }
-        Ok(tree)
+        Ok(())
+    }
+
+    fn fail_to_lock(&self, name: &str, source: std::io::Error) -> WorkspaceError {
+        io_error("lock", self.dir.join(format!("{name}{MARKER}")), source)
+    }
+
+    /// Whether the marker is still the one that the others find.
+    fn is_named(&self, name: &str, marker: &Marker) -> bool {
+        let named = rustix::fs::statat(&self.top, format!("{name}{MARKER}"), AtFlags::SYMLINK_NOFOLLOW);
+        let held = rustix::fs::fstat(&marker.0);
+        matches!((named, held), (Ok(named), Ok(held)) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino))
+    }
+
+    /// Removes the trees that nobody has used for `keep`, and tells what that was. One that is in use stays.
+    ///
+    /// # Errors
+    /// `Host` when the directory cannot be read or something in it cannot be removed.
+    pub fn collect(&self, keep: Duration, removal: Removal) -> Result<Removed, WorkspaceError> {
+        let mut removed = Removed::default();
+        let fail = |source| io_error("list", &self.dir, source);
+        for entry in std::fs::read_dir(&self.dir).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            let Some(name) = name.to_str().and_then(|name| name.strip_suffix(MARKER)) else {
+                continue;
+            };
+            // Looked at first without the lock, which those who want the tree would have to wait for.
+            let marker = self.marker(name)?;
+            if is_unused(&marker, keep) && marker.0.try_lock().is_ok() && is_unused(&marker, keep) {
+                removed.add(self.remove(name, removal)?);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes a tree and then its marker. The caller has the lock to itself.
+    fn remove(&self, name: &str, removal: Removal) -> Result<u64, WorkspaceError> {
+        let tree = self.dir.join(name);
+        let bytes = tree_bytes(&tree);
+        if removal == Removal::Done {
+            remove_tree(&tree)?;
+            let marker = format!("{name}{MARKER}");
+            rustix::fs::unlinkat(&self.top, &marker, AtFlags::empty())
+                .map_err(|errno| io_error("remove", self.dir.join(&marker), errno))?;
+        }
+        Ok(bytes)
     }
 
     /// Whether the tree is there and was finished in this boot.
@@ -147,7 +239,7 @@ impl TreeCache {
         &self,
         name: &str,
         owner: Owner,
-        fill: impl FnOnce(&OwnedFd, &Path) -> Result<(), WorkspaceError>,
+        fill: &impl Fn(&OwnedFd, &Path) -> Result<(), WorkspaceError>,
     ) -> Result<(), WorkspaceError> {
         let tree = self.dir.join(name);
         let part = Part(self.dir.join(format!("{name}{PART}")));
@@ -178,8 +270,28 @@ impl TreeCache {
     }
 }
 
+/// A tree in the cache. It stays as long as this or a copy of it is held.
+#[derive(Debug, Clone)]
+pub struct CachedTree {
+    dir: PathBuf,
+    _marker: Arc<Marker>,
+}
+
+impl std::ops::Deref for CachedTree {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn is_unused(marker: &Marker, keep: Duration) -> bool {
+    marker.0.metadata().is_ok_and(|metadata| is_older(&metadata, keep))
+}
+
 /// A marker, whose lock is given up on drop. Closing it would not do: a process that was just forked elsewhere in the program
 /// shares the lock until it has started its own program.
+#[derive(Debug)]
 struct Marker(File);
 
 impl Drop for Marker {

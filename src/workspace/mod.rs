@@ -27,7 +27,7 @@ mod synthetic;
 
 pub use candidate::Candidate;
 pub use error::WorkspaceError;
-pub use export::TreeCache;
+pub use export::{CachedTree, TreeCache};
 pub use files::remove_tree;
 pub use history::Commit;
 pub(crate) use objects::BranchSwap;

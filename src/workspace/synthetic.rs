@@ -6,7 +6,7 @@
 //! - The operator's repository is read. What a candidate adds to it is built in memory and reaches the layer alone.
 
 use super::error::WorkspaceError;
-use super::export::TreeCache;
+use super::export::{CachedTree, TreeCache};
 use super::files::{self, Owner, io_error};
 use super::repository::{object_id, oid};
 use super::snapshot::Snapshot;
@@ -31,15 +31,16 @@ const SETTINGS: &[u8] = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = tr
     \tlogallrefupdates = true\n\tcheckStat = minimal\n\ttrustctime = false\n";
 
 /// The base tree on disk, to be the lowest layers of what is stacked on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The trees stay in the cache as long as this or a copy of it is held.
+#[derive(Debug, Clone)]
 pub struct Base {
-    export: PathBuf,
-    repository: Option<PathBuf>,
+    export: CachedTree,
+    repository: Option<CachedTree>,
 }
 
 impl Base {
     /// Plain files, as [`TreeCache::export`] wrote them.
-    pub fn files(export: PathBuf) -> Self {
+    pub fn files(export: CachedTree) -> Self {
         Base {
             export,
             repository: None,
@@ -48,7 +49,8 @@ impl Base {
 
     /// The directories, uppermost first.
     pub fn layers(&self) -> Vec<PathBuf> {
-        self.repository.iter().chain([&self.export]).cloned().collect()
+        let trees = self.repository.iter().chain([&self.export]);
+        trees.map(|tree| tree.to_path_buf()).collect()
     }
 
     /// Whether there is a disposable repository.
@@ -72,7 +74,7 @@ impl TreeCache {
         let repository = self.complete(&name, owner, |top, dir| {
             let source = InMemory::open(snapshot.repository())?;
             let commit = source.commit(snapshot.tree())?;
-            let layers = [export.as_path()];
+            let layers = [&*export];
             GitDirectory::create(top, dir, owner)?.fill(&source, snapshot.tree(), commit, Packed::Tree, &layers)
         })?;
         Ok(Base {
@@ -93,7 +95,7 @@ pub(super) fn add_candidate(
     let source = InMemory::open(snapshot.repository())?;
     let written = source.0.write_changes(snapshot, change_set)?;
     let commit = source.commit(written.tree)?;
-    let layers = [dir, base.export.as_path()];
+    let layers = [dir, &*base.export];
     GitDirectory::create(top, dir, owner)?.fill(
         &source,
         written.tree,

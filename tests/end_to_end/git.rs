@@ -498,7 +498,7 @@ fn a_tree_is_exported_once_and_again_when_it_cannot_be_trusted() {
     let repo = origin.open();
     let snapshot = repo.snapshot(repo.head().unwrap().commit).unwrap();
     let cache = origin.cache();
-    let exported = cache.export(&snapshot, None).unwrap();
+    let exported = cache.export(&snapshot, None).unwrap().to_path_buf();
     let inode = |path: &Path| path.metadata().unwrap().ino();
     let first = inode(&exported);
     assert_eq!(inode(&cache.export(&snapshot, None).unwrap()), first);
@@ -691,7 +691,7 @@ fn a_candidate_holds_the_changed_files_and_leaves_nothing() {
     let candidate = Candidate::new(&Base::files(base.clone()), &snapshot, &writes, scratch.path(), None).unwrap();
     let layers = candidate.layers();
     assert_eq!(layers.len(), 2);
-    assert_eq!(layers[1], base);
+    assert_eq!(layers[1], base.to_path_buf());
     let layer = &layers[0];
     assert_eq!(std::fs::read_to_string(layer.join("bin/run")).unwrap(), "new\n");
     assert_eq!(std::fs::read_to_string(layer.join("src/a/c.py")).unwrap(), "c");

@@ -5,6 +5,7 @@ mod contention;
 mod documents;
 mod ended;
 mod exec;
+mod gc;
 mod interrupted;
 mod kernel;
 mod money;
