@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod contention;
+mod disks;
 mod documents;
 mod ended;
 mod exec;

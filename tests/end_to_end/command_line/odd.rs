@@ -119,7 +119,7 @@ fn closed_standard_streams_disturb_nothing() {
 }
 
 /// Runs the arguments with a small file system mounted on `small` of the place, in a mount namespace of their own.
-fn on_a_small_disk(place: &Place, options: &str, arguments: &[&str]) -> Ended {
+pub(super) fn on_a_small_disk(place: &Place, options: &str, arguments: &[&str]) -> Ended {
     fs::create_dir_all(place.path("small")).unwrap();
     let script = format!("mount -t tmpfs -o {options} none small; exec \"$@\"");
     let mut unshare = place.command("unshare");
