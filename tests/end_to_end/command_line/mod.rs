@@ -6,6 +6,7 @@ mod disks;
 mod documents;
 mod ended;
 mod exec;
+mod faults;
 mod gc;
 mod interrupted;
 mod kernel;
