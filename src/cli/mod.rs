@@ -47,7 +47,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     Exec(exec::Arguments),
     Attack(attack::Arguments),
     Check(check::Arguments),
