@@ -198,6 +198,8 @@ pub(super) enum Judge {
     Streams,
     /// This text of the host appears in the output.
     Tells(&'static str),
+    /// The launcher must refuse to start the payload.
+    Refuses,
 }
 
 /// How the control is run: without the layer under test the same act must be able to escape.

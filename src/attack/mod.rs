@@ -32,9 +32,9 @@ pub use case::{Case, Group, Severity};
 pub use cases::all as cases;
 pub use score::{Finding, Row, Scoreboard, Tally, Verdict};
 
-use crate::sandbox::Policy;
+use crate::sandbox::{Network, Policy};
 use crate::types::{FailureClass, Problem};
-use case::{Act, Control, How, Judge};
+use case::{Act, Control, How, Judge, Trait};
 use launcher::{Subject, Trial};
 use site::Scratch;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,8 @@ pub struct Options {
     pub program: PathBuf,
     /// The operator's `PATH`.
     pub search_path: String,
+    /// Where the operator keeps profiles: `$XDG_CONFIG_HOME/factory/profiles`.
+    pub profiles: Option<PathBuf>,
     /// Only these groups; all when empty.
     pub groups: Vec<Group>,
     /// Only the case with this id.
@@ -132,6 +134,7 @@ pub(crate) struct Ground {
     program: PathBuf,
     policy: Policy,
     search_path: String,
+    profiles: Option<PathBuf>,
     scratch: Scratch,
     repository: OnceLock<Option<PathBuf>>,
     cancel: Arc<AtomicBool>,
@@ -166,6 +169,7 @@ pub fn attack(options: Options) -> Result<Scoreboard, AttackError> {
         program: options.program,
         policy: options.policy,
         search_path: options.search_path,
+        profiles: options.profiles,
         repository: OnceLock::new(),
         cancel: options.cancel,
     };
@@ -305,8 +309,27 @@ fn acted(ground: &Ground, case: &'static Case, act: &Act, other: Option<&Subject
     Row {
         case,
         control: Some(control),
-        ours: tried(ground, act, &Subject::Product),
+        ours: tried(ground, &on_this_rung(&ground.policy, act), &Subject::Product),
         theirs,
+    }
+}
+
+/// The act as this project's sandbox is judged for it. Without namespaces there is no loopback of one's own, and nothing but
+/// Landlock between a command and the host's files: a policy that does without them and asks for the one, or meets a
+/// kernel without the other, has to be refused, whatever the act would come to.
+fn on_this_rung(policy: &Policy, act: &Act) -> Act {
+    let mut policy = policy.clone();
+    if let Some(tune) = act.tune {
+        // Neither what is asked about the network nor the rung depends on where the site is.
+        tune(&mut policy, Path::new("/"));
+    }
+    let lacks = policy.network == Network::Loopback || act.caller.contains(&Trait::NoLandlock);
+    match !policy.require.userns && lacks {
+        true => Act {
+            judge: Judge::Refuses,
+            ..*act
+        },
+        false => *act,
     }
 }
 
