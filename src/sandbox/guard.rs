@@ -15,7 +15,7 @@ use super::init::protect::Protected;
 use super::init::seccomp::Filters;
 use super::init::{Step, bare, limits};
 use super::meter::{Meter, descendants, parent_of};
-use super::report::LimitKind;
+use super::report::{Enforcer, Keepers, LimitKind};
 use super::setup::{Ended, Job, LayerFailure, ReportLine, Rung, View};
 use super::slot::{Request, Running, Streams, poll_timeout, root, tell};
 use super::sys::{self, Ending, Forked};
@@ -182,7 +182,7 @@ fn start(
                 job,
                 rules,
                 filters,
-                keepers: groups.keepers(),
+                keepers: keepers_here(groups),
                 tree,
                 identity,
                 others,
@@ -209,6 +209,19 @@ fn start(
             let running = Running::new(process, meter, File::from(report), &job.limits);
             Ok(Started { running, failed })
         }
+    }
+}
+
+/// Who keeps limits where ids are the host's: the kernel counts the user's other processes too, so that its limit is set far
+/// above the run's own.
+fn keepers_here(groups: &Groups) -> Keepers {
+    let keepers = groups.keepers();
+    match keepers.pids {
+        Enforcer::Rlimit => Keepers {
+            pids: Enforcer::Sampler,
+            ..keepers
+        },
+        _ => keepers,
     }
 }
 

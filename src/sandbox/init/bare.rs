@@ -20,6 +20,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
+/// How many processes the user may start elsewhere while a run lasts, in other runs for one, before the kernel refuses it
+/// new ones. It counts them all together; a run's own are counted by its group, or by the guard.
+const ROOM_FOR_OTHERS: u64 = 1024;
+
 /// What a run begins with.
 pub(in crate::sandbox) struct Start<'a> {
     pub(in crate::sandbox) view: &'a View,
@@ -84,7 +88,8 @@ fn enter(start: Start<'_>, report: &mut File) -> Result<ReportLine, LayerFailure
         Err(Errno::EPERM | Errno::ENOSYS) => {}
         joined => joined.step("join a new session keyring")?,
     }
-    limits::apply(&job.limits, keepers.nproc(job.limits.pids).saturating_add(others))?;
+    let room = others.saturating_add(ROOM_FOR_OTHERS);
+    limits::apply(&job.limits, keepers.nproc(job.limits.pids).saturating_add(room))?;
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
         capabilities::lock()?;
     }
