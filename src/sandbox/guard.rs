@@ -3,7 +3,8 @@
 //!
 //! - One process for each run. It stays outside of every layer, so that no signal of the command reaches it.
 //! - The socket on its standard input is its only master: when that closes, the run is ended.
-//! - It adopts what the command leaves behind, and is done only when it has no child any more.
+//! - It adopts what the command leaves behind when its first process is gone, and is done only when it has no child any
+//!   more.
 //! - It never runs as a part of a threaded process: it is the hidden subcommand of this project's binary.
 
 use super::cgroup::{Groups, Parents};
@@ -102,6 +103,7 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
         scratch: &scratch,
         before,
         next_measure: Instant::now() + MEASURE_EVERY,
+        ended: started.ended,
     };
     let mut running = started.running;
     let (ending, limit) = watch.until_over(&mut running);
@@ -151,6 +153,8 @@ struct Started {
     running: Running,
     /// Holds a byte when the command could not be started.
     failed: OwnedFd,
+    /// Holds how the command ended, once its first process has.
+    ended: File,
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is one part of what a run begins with")]
@@ -172,11 +176,11 @@ fn start(
     let user = identity.map_or_else(|| nix::unistd::geteuid().as_raw(), |(uid, _)| uid);
     let others = processes_of(user);
     let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe");
-    let ((admitted, admit), (failed, fail)) = (pipe()?, pipe()?);
+    let ((admitted, admit), (failed, fail), (ended, end)) = (pipe()?, pipe()?, pipe()?);
     let report = streams.report.try_clone().step("keep the report")?;
     match sys::fork().step("start a process")? {
         Forked::Child => {
-            drop((admit, failed));
+            drop((admit, failed, ended));
             bare::run(bare::Start {
                 view,
                 job,
@@ -188,13 +192,14 @@ fn start(
                 others,
                 streams,
                 admitted,
+                ended: end,
                 failed: fail,
             })
         }
         Forked::Parent(process) => {
             // Our copies would keep the streams from ending.
-            drop((streams, fail, admitted));
-            // After the fork: the first process writes to files that a process which is not dumpable does not own.
+            drop((streams, fail, admitted, end));
+            // After the fork: the command's process writes to files that a process which is not dumpable does not own.
             let let_in = sys::set_dumpable(false)
                 .step("make the guard undumpable")
                 .and_then(|()| groups.admit(process.pid))
@@ -205,9 +210,10 @@ fn start(
                 let _ = sys::wait_for(process.pid);
                 return Err(failure);
             }
-            let meter = Meter::new(std::process::id() as i32);
+            let meter = Meter::new(process.pid);
             let running = Running::new(process, meter, File::from(report), &job.limits);
-            Ok(Started { running, failed })
+            let ended = File::from(ended);
+            Ok(Started { running, failed, ended })
         }
     }
 }
@@ -234,6 +240,7 @@ struct Watch<'a> {
     scratch: &'a Scratch,
     before: Used,
     next_measure: Instant,
+    ended: File,
 }
 
 impl Watch<'_> {
@@ -252,9 +259,9 @@ impl Watch<'_> {
             let heard = fds[0].any().unwrap_or(false);
             // Only that there is something matters: several ends may be one signal.
             let _ = self.children.read_signal();
-            while let Ok(Some((pid, ending))) = sys::wait_ended() {
+            while let Ok(Some((pid, _))) = sys::wait_ended() {
                 if pid == running.process.pid {
-                    return (Some(ending), None);
+                    return (self.ending(), None);
                 }
             }
             let now = Instant::now();
@@ -268,6 +275,13 @@ impl Watch<'_> {
                 return (None, None);
             }
         }
+    }
+
+    /// How the command ended; nothing when its first process did without having told.
+    fn ending(&mut self) -> Option<Ending> {
+        let mut text = Vec::new();
+        self.ended.read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// A limit that is kept by a control group or a file system of its own elsewhere.
