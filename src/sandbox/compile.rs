@@ -6,6 +6,7 @@ use super::identity::host_ids;
 use super::init::receipt;
 use super::policy::{Command, Network, Policy, ReadGrant, Tree};
 use super::receipt::LANDLOCK_WITHOUT_NAMESPACES;
+use super::scratch;
 use super::setup::{ALIASES, Job, Pinned, Places, Rung, Setup, View};
 use std::collections::BTreeMap;
 use std::fs;
@@ -145,7 +146,7 @@ fn bare(policy: &Policy) -> Result<Rung, SandboxError> {
     }
     // A name that nobody can make beforehand to be in the way; one that is taken is refused.
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|source| SandboxError::Channel { source })?;
-    let name = format!("factory-bare-{}", uuid.trim_end());
+    let name = format!("{}{}", scratch::PREFIX, uuid.trim_end());
     // Programs are started from it, and every user may make a directory in it.
     let usable = |place: &PathBuf| {
         nix::sys::statvfs::statvfs(place).is_ok_and(|fs| {

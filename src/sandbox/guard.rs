@@ -17,7 +17,7 @@ use super::init::seccomp::Filters;
 use super::init::{Step, bare, limits};
 use super::meter::{Meter, descendants, parent_of};
 use super::report::{Enforcer, Keepers, LimitKind};
-use super::scratch::{Scratch, Used};
+use super::scratch::{Scratch, Used, remove_abandoned};
 use super::setup::{Ended, Job, LayerFailure, ReportLine, Rung, View};
 use super::slot::{Request, Running, Streams, poll_timeout, tell};
 use super::sys::{self, Ending, Forked};
@@ -81,6 +81,7 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
     let is_root = nix::unistd::geteuid().is_root();
     let identity = host_ids().ok_or(Errno::EPERM).step("find an id for the command")?;
     let identity = Some(identity).filter(|_| is_root);
+    remove_abandoned(scratch);
     let mut scratch = Scratch::make(scratch)?;
     let tree = scratch.fill(view, job, identity)?;
     let rules = Rules::open(view)?;
@@ -337,6 +338,12 @@ fn ended(
 /// forks faster than it can be killed runs into its limit.
 fn end_all(groups: &Groups) {
     groups.kill();
+    end_descendants();
+}
+
+/// The same, for the first process of a run whose guard was killed. The groups, which hold that process too, are killed
+/// by nobody; they are removed by whoever makes the next.
+pub(super) fn end_descendants() {
     let own = std::process::id() as i32;
     loop {
         let mut stopped = BTreeSet::from([own]);

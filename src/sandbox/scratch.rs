@@ -1,15 +1,66 @@
 //! The private directory of a run without namespaces: its tree, its home and its temporary files, on the host's own disk.
+//!
+//! - Its guard holds a lock on it, and so does the first process of the run: one that nobody holds is nobody's any more.
+//! - It has its name only when it is locked.
 
+use super::identity::host_ids;
 use super::init::Step;
 use super::init::mounts::{Provided, copy_tree};
 use super::setup::{Job, LayerFailure, View};
 use super::slot::root;
 use crate::durable::remove_tree;
-use rustix::fs::{Dir, Mode as FileMode, OFlags, ResolveFlags};
-use std::fs::{self, DirBuilder};
+use nix::unistd::geteuid;
+use rustix::fs::{CWD, Dir, FlockOperation, Mode as FileMode, OFlags, RenameFlags, ResolveFlags, flock, renameat_with};
+use rustix::io::Errno;
+use std::fs::{self, DirBuilder, DirEntry};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+
+/// What the name of every private directory begins with. A UUID follows.
+pub(super) const PREFIX: &str = "factory-bare-";
+
+/// Removes the private directories beside `path` whose guard and first process were killed, if they are of this user or of
+/// the one that its commands run as. What cannot be removed is left for the next run.
+pub(super) fn remove_abandoned(path: &Path) {
+    let beside = path.parent().and_then(|parent| fs::read_dir(parent).ok());
+    let is_named = |entry: &DirEntry| {
+        let name = entry.file_name();
+        let uuid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        uuid.is_some_and(|uuid| uuid.len() == 36 && !uuid.contains('.'))
+    };
+    for entry in beside.into_iter().flatten().flatten().filter(is_named) {
+        let path = entry.path();
+        // Held until it is removed: of two that find it, one does it.
+        let Some(directory) = open(&path).ok().filter(is_ours) else {
+            continue;
+        };
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = remove_tree(&path);
+        }
+    }
+}
+
+fn is_ours(directory: &OwnedFd) -> bool {
+    let own = geteuid().as_raw();
+    let owner = rustix::fs::fstat(directory).map(|stat| stat.st_uid);
+    owner.is_ok_and(|owner| owner == own || (own == 0 && host_ids().is_some_and(|(uid, _)| uid == owner)))
+}
+
+/// Opens a private directory, whatever the command made of its mode.
+fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags | OFlags::RDONLY, FileMode::empty()) {
+        Err(Errno::ACCESS) => {
+            let found = rustix::fs::open(path, flags | OFlags::PATH, FileMode::empty())?;
+            // By its entry in /proc: chmod(2) by name could be led astray.
+            let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
+            rustix::fs::chmod(itself, FileMode::RWXU)?;
+            rustix::fs::open(path, flags | OFlags::RDONLY, FileMode::empty())
+        }
+        opened => opened,
+    }
+}
 
 /// What is in a directory.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,9 +91,11 @@ impl Scratch {
     pub(super) fn make(path: &Path) -> Result<Self, LayerFailure> {
         let step = || format!("make the private directory `{}`", path.display());
         // Never one that is there already.
-        DirBuilder::new().mode(0o700).create(path).step(step())?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, FileMode::empty()).step(step())?;
+        let unnamed = path.with_extension("new");
+        DirBuilder::new().mode(0o700).create(&unnamed).step(step())?;
+        let directory = open(&unnamed).step(step())?;
+        flock(&directory, FlockOperation::NonBlockingLockExclusive).step(step())?;
+        renameat_with(CWD, &unnamed, CWD, path, RenameFlags::NOREPLACE).step(step())?;
         Ok(Scratch {
             path: path.to_owned(),
             directory,

@@ -1,9 +1,10 @@
 //! The rung without namespaces, as the profile `legacy-kernel`: what is refused on it, each act with its control, and that
 //! nothing of a run is left.
 
-use crate::support::{Act, Ground, alive, holding, is_root, program, unique, vanishes};
+use crate::support::{Act, Ground, alive, descendants, holding, is_root, program, unique, vanishes};
 use factory::sandbox::{Command, LimitKind, Network, Operator, Outcome, Policy, Report, SandboxError, load_profile};
 use factory::types::{Bytes, RepoPath};
+use nix::sys::signal::Signal;
 use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
@@ -377,4 +378,141 @@ fn a_launcher_that_is_killed_leaves_nothing() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(!alive(launcher.id() as i32));
+}
+
+/// A run that has a daemon and tells where its tree is, with the processes that watch over it: the guard, then the first
+/// process of the run.
+struct Watched {
+    launcher: Child,
+    word: String,
+    scratch: PathBuf,
+    watchers: [i32; 2],
+}
+
+fn watched(ground: &Ground) -> Watched {
+    let repository = ground.path("repository");
+    fs::create_dir(&repository).unwrap();
+    fs::write(repository.join("file"), "x").unwrap();
+    let script =
+        "git init --quiet . && git add . && git -c user.name=a -c user.email=a@localhost commit --quiet -m base";
+    let made = std::process::Command::new("sh")
+        .args(["-c", script])
+        .current_dir(&repository)
+        .status();
+    assert!(made.unwrap().success());
+    let word = unique("legacy-watched");
+    let out = ground.path("out");
+    let run = format!("pwd; setsid sh -c 'sleep 50; : {word}' & exec sh -c 'sleep 60; true' {word}");
+    let mut launcher = std::process::Command::new(program())
+        .args(["exec", "--profile", "legacy-kernel", "--", "sh", "-c", &run])
+        .current_dir(&repository)
+        .env("HOME", ground.path("home"))
+        .env("XDG_CACHE_HOME", ground.path("cache"))
+        .stdout(fs::File::create(&out).unwrap())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while holding(&word).len() < 3 || !fs::read_to_string(&out).unwrap().ends_with('\n') {
+        assert!(Instant::now() < end && launcher.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let is_guard = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.ends_with(b"\0sandbox-guard\0")
+    };
+    let below = descendants(launcher.id() as i32);
+    let watchers: Vec<i32> = below.into_iter().filter(is_guard).collect();
+    Watched {
+        scratch: Path::new(fs::read_to_string(&out).unwrap().trim())
+            .parent()
+            .unwrap()
+            .to_owned(),
+        watchers: watchers.try_into().unwrap(),
+        launcher,
+        word,
+    }
+}
+
+fn send(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+}
+
+#[track_caller]
+fn is_gone(scratch: &Path) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while scratch.exists() {
+        assert!(Instant::now() < end, "{} is left", scratch.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn either_of_the_two_that_watch_over_a_run_leaves_nothing_when_the_other_is_killed() {
+    for killed in [0, 1] {
+        let ground = Ground::new();
+        let mut run = watched(&ground);
+        send(run.watchers[killed], Signal::SIGKILL);
+        assert_ne!(run.launcher.wait().unwrap().code(), Some(0));
+        assert!(vanishes(&run.word, Duration::from_secs(10)), "watcher {killed}");
+        is_gone(&run.scratch);
+    }
+}
+
+/// A directory beside those of runs, removed with this.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn new(place: &Path, name: &str) -> Self {
+        let path = place.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "x").unwrap();
+        Beside(path)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_private_directory_that_nobody_holds_is_removed_by_the_next_run_and_no_other_is() {
+    let ground = Ground::new();
+    let report = ground.shell(&legacy(), "pwd");
+    let place = scratch(&report).parent().unwrap().to_owned();
+    let uuid = || {
+        fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let name = || format!("factory-bare-{}", uuid());
+    // What the death of both that watch over a run leaves.
+    let abandoned = Beside::new(&place, &name());
+    fs::set_permissions(&abandoned.0, fs::Permissions::from_mode(0)).unwrap();
+    let held = Beside::new(&place, &name());
+    let holder = fs::File::open(&held.0).unwrap();
+    holder.lock().unwrap();
+    let named_otherwise = Beside::new(&place, &format!("factory-bare-of-{}", uuid()));
+    let linked = place.join(name());
+    std::os::unix::fs::symlink(&named_otherwise.0, &linked).unwrap();
+    let of_others = is_root().then(|| Beside::new(&place, &name()));
+    if let Some(Beside(path)) = &of_others {
+        std::os::unix::fs::chown(path, Some(54_321), None).unwrap();
+    }
+    assert!(ground.shell(&legacy(), "true").outcome.is_success());
+    assert!(!abandoned.0.exists());
+    for kept in [Some(&held), Some(&named_otherwise), of_others.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        assert!(kept.0.join("file").exists(), "{}", kept.0.display());
+    }
+    assert!(linked.is_symlink());
+    fs::remove_file(linked).unwrap();
+    drop(holder);
+    assert!(ground.shell(&legacy(), "true").outcome.is_success());
+    assert!(!held.0.exists(), "nobody holds it any more");
 }

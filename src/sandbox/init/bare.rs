@@ -12,13 +12,15 @@ use super::mounts::Provided;
 use super::receipt::{self, Sources};
 use super::seccomp::Filters;
 use super::{Step, capabilities, command, limits, send};
+use crate::durable::remove_tree;
+use crate::sandbox::guard::end_descendants;
 use crate::sandbox::report::Keepers;
-use crate::sandbox::setup::{Job, LayerFailure, ReportLine, View};
+use crate::sandbox::setup::{Job, LayerFailure, ReportLine, Rung, View};
 use crate::sandbox::slot::{Streams, tell};
 use crate::sandbox::sys::{self, Forked};
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Pid, Uid};
 use std::fs::File;
 use std::io::Write;
@@ -59,10 +61,12 @@ pub(in crate::sandbox) fn run(start: Start<'_>) -> ! {
     let line = match begin(&start.admitted) {
         Ok(Forked::Child) => enter(start, &mut report),
         Ok(Forked::Parent(command)) => {
-            let Start { ended, streams, .. } = start;
+            let Start {
+                view, ended, streams, ..
+            } = start;
             // Our copies would keep the streams from ending.
             drop((streams, report, failed));
-            reap(command.pid, File::from(ended))
+            reap(command.pid, File::from(ended), &view.rung)
         }
         Err(failure) => Err(failure),
     };
@@ -73,9 +77,16 @@ pub(in crate::sandbox) fn run(start: Start<'_>) -> ! {
     sys::exit_now(1)
 }
 
+/// What the first process waits for: the end of a child, and of the guard.
+const CHILD: Signal = Signal::SIGCHLD;
+const GUARD: Signal = Signal::SIGTERM;
+
 /// Waits to be let in, and starts the process that becomes the command.
 fn begin(admitted: &OwnedFd) -> Result<Forked, LayerFailure> {
-    sys::set_parent_death_signal(Signal::SIGKILL).step("follow the guard into death")?;
+    heard()
+        .thread_block()
+        .step("hold back the signals of children and the guard")?;
+    sys::set_parent_death_signal(GUARD).step("hear of the death of the guard")?;
     // Its end instead of a byte: the guard died before it could hear of us.
     match nix::unistd::read(admitted, &mut [0]).step("wait for the groups")? {
         0 => return Err(Errno::ESRCH).step("find the guard alive"),
@@ -85,20 +96,35 @@ fn begin(admitted: &OwnedFd) -> Result<Forked, LayerFailure> {
     sys::fork().step("start a process")
 }
 
-/// Takes whatever ends, until it is the command. What is left then goes to the guard.
-fn reap(command: i32, mut ended: File) -> ! {
+fn heard() -> SigSet {
+    [CHILD, GUARD].into_iter().collect()
+}
+
+/// Takes whatever ends, until it is the command. What is left then goes to the guard; where that was killed, everything is
+/// ended and removed here.
+fn reap(command: i32, mut ended: File, rung: &Rung) -> ! {
     if sys::set_dumpable(false).is_err() {
         // The command follows.
         sys::exit_now(1)
     }
     loop {
-        match sys::wait_any() {
-            Ok((pid, ending)) if pid == command => {
+        match heard().wait() {
+            Ok(GUARD) => {
+                end_descendants();
+                if let Rung::Bare { scratch } = rung {
+                    let _ = remove_tree(scratch);
+                }
+                sys::exit_now(1)
+            }
+            // Only that there is something matters: several ends may be one signal.
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => sys::exit_now(1),
+        }
+        while let Ok(Some((pid, ending))) = sys::wait_ended() {
+            if pid == command {
                 tell(&mut ended, &ending);
                 sys::exit_now(0)
             }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => sys::exit_now(1),
         }
     }
 }
@@ -121,7 +147,7 @@ fn enter(start: Start<'_>, report: &mut File) -> Result<ReportLine, LayerFailure
     } = start;
     // As the caller, to whom these files belong.
     let sources = Sources::open()?;
-    // The guard holds one back.
+    // Some are held back.
     sys::reset_signals();
     limits::go_first()?;
     let null = File::open("/dev/null").step("open /dev/null")?;
