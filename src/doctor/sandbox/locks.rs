@@ -2,7 +2,7 @@
 
 use super::{APPARMOR_RESTRICTS, CONTAINER_FILTER, Judge, LSM, PTRACE_SCOPE};
 use crate::doctor::errno::{EBUSY, EDQUOT, ENOSYS, EOPNOTSUPP};
-use crate::doctor::{Check, Consequence, Evidence, Status, Who};
+use crate::doctor::{Check, Consequence, Effect, Evidence, Status, Who};
 use crate::sandbox::Answer;
 
 impl Judge<'_> {
@@ -183,6 +183,7 @@ impl Judge<'_> {
             let missing = landlock.abi < floor;
             missing.then(|| (Consequence::Refused, format!("it requires ABI {floor}")))
         });
+        let without = self.without_landlock(&below);
         let known_errata = landlock
             .errata
             .map_or(String::new(), |bits| format!(", errata fixed: {bits:#x}"));
@@ -193,13 +194,11 @@ impl Judge<'_> {
             return if below.is_empty() {
                 check
             } else {
-                check.affects(below).remedy(
-                    Who::Nobody,
-                    "run a newer kernel, or do without: factory run --waive landlock",
-                )
+                check
+                    .affects(below)
+                    .remedy(Who::Nobody, format!("run a newer kernel{without}"))
             };
         }
-        let without = "waive it for one run: --waive landlock";
         let weaker = self.profiles.effects(|policy| {
             let optional = policy.floor().landlock_abi == 0;
             optional.then(|| (Consequence::Weaker, "the second lock on files is missing".to_owned()))
@@ -210,28 +209,48 @@ impl Judge<'_> {
                 .affects([below.clone(), weaker.clone()].concat())
         };
         match &landlock.answer {
-            Answer::Refused(EOPNOTSUPP) => check("Landlock is built into this kernel and was not switched on at boot").remedy(
-                self.root(),
-                format!(
-                    "add `landlock` to the list in the kernel's parameter lsm= and boot again (now: {}); or {without}",
-                    self.facts.setting(LSM).unwrap_or("unknown")
+            Answer::Refused(EOPNOTSUPP) => check("Landlock is built into this kernel and was not switched on at boot")
+                .remedy(
+                    self.root(),
+                    format!(
+                        "add `landlock` to the list in the kernel's parameter lsm= and boot again (now: {}){without}",
+                        self.facts.setting(LSM).unwrap_or("unknown")
+                    ),
                 ),
-            ),
             Answer::Refused(ENOSYS) if self.facts.outer_seccomp() == Some(2) => {
                 check("this kernel has no Landlock, or the filter around this process says so")
-                    .remedy(Who::Administrator, format!("{CONTAINER_FILTER}; or {without}"))
+                    .remedy(Who::Administrator, format!("{CONTAINER_FILTER}{without}"))
             }
             Answer::Refused(ENOSYS) => check("this kernel is built without Landlock").remedy(
                 Who::Nobody,
-                format!("run Linux 6.2 or newer, built with CONFIG_SECURITY_LANDLOCK; or {without}"),
+                format!("run Linux 6.2 or newer, built with CONFIG_SECURITY_LANDLOCK{without}"),
             ),
             Answer::Refused(_) | Answer::Killed(_) => check("the filter around this process refuses Landlock")
-                .remedy(Who::Administrator, format!("{CONTAINER_FILTER}; or {without}")),
+                .remedy(Who::Administrator, format!("{CONTAINER_FILTER}{without}")),
             Answer::Done(_) | Answer::Silent | Answer::NotTried => Check {
                 status: Status::Unknown,
                 affects: Vec::new(),
                 ..check("whether there is Landlock could not be tried")
             },
+        }
+    }
+
+    /// What is left beside the remedy: to waive it, under those of the refused profiles that have something else.
+    fn without_landlock(&self, refused: &[Effect]) -> String {
+        let waivable = self
+            .profiles
+            .effects(|policy| policy.floor().userns.then(|| (Consequence::Weaker, String::new())));
+        let can_waive = |effect: &&Effect| waivable.iter().any(|one| one.profile == effect.profile);
+        let (can, cannot): (Vec<_>, Vec<_>) = refused.iter().partition(can_waive);
+        let name = |effect: &&Effect| format!("`{}`", effect.profile);
+        let cannot: Vec<String> = cannot.iter().map(name).collect();
+        match (can.is_empty(), cannot.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => "; or waive it for one run: --waive landlock".to_owned(),
+            (false, false) => format!(
+                "; or waive it for one run: --waive landlock, except under {}, which has nothing else",
+                cannot.join(", ")
+            ),
         }
     }
 

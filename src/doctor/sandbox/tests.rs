@@ -7,6 +7,11 @@ use crate::sandbox::{CgroupFlavour, Operator, Setting, load_profile};
 
 /// What the probes find where nothing is in the way, changed by `change`: for answers that no kernel at hand gives.
 fn check_of(id: &str, change: impl FnOnce(&mut Facts)) -> Check {
+    check_for(&["strict"], id, change)
+}
+
+/// The same, asked for these profiles.
+fn check_for(profiles: &[&str], id: &str, change: impl FnOnce(&mut Facts)) -> Check {
     let mut facts = Facts::collect("/nonexistent".as_ref(), &[]);
     facts.attempts.clear();
     (facts.uid, facts.gid) = (1000, 1000);
@@ -36,7 +41,8 @@ fn check_of(id: &str, change: impl FnOnce(&mut Facts)) -> Check {
         search_path: "/usr/bin:/bin",
         variable: &|_| None,
     };
-    let profiles = vec![("strict".to_owned(), load_profile("strict", &operator))];
+    let load = |name: &&str| ((*name).to_owned(), load_profile(name, &operator));
+    let profiles: Vec<_> = profiles.iter().map(load).collect();
     let program = Path::new("/opt/factory");
     let mut checks = checks(&facts, Profiles(&profiles), program).into_iter();
     checks.find(|check| check.id == id).expect("every check is there")
@@ -181,6 +187,33 @@ fn the_ways_to_lack_landlock_have_different_remedies() {
         "{text}"
     );
     assert_eq!(landlock(EPERM).0, Who::Administrator);
+}
+
+#[test]
+fn a_profile_that_has_nothing_but_landlock_is_never_told_to_waive_it() {
+    for (abi, errno) in [(0, EOPNOTSUPP), (0, ENOSYS), (0, EPERM), (1, 0)] {
+        let landlock = |profiles: &[&str]| {
+            let check = check_for(profiles, "landlock", |facts| {
+                facts.landlock.abi = abi;
+                facts.landlock.answer = match abi {
+                    0 => Answer::Refused(errno),
+                    _ => Answer::Done(i64::from(abi)),
+                };
+            });
+            assert_eq!(check.status, Status::Fail, "{profiles:?}");
+            let refused = |effect: &Effect| effect.consequence == Consequence::Refused;
+            assert!(check.affects.iter().all(refused), "{check:?}");
+            remedy(&check).1.to_owned()
+        };
+        let waiver = "waive it for one run: --waive landlock";
+        assert!(!landlock(&["legacy-kernel"]).contains("waive"));
+        assert!(landlock(&["strict"]).ends_with(waiver));
+        let both = landlock(&["strict", "legacy-kernel"]);
+        assert!(
+            both.contains(&format!("{waiver}, except under `legacy-kernel`")),
+            "{both}"
+        );
+    }
 }
 
 #[test]
