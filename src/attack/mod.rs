@@ -303,13 +303,13 @@ fn acted(ground: &Ground, case: &'static Case, act: &Act, other: Option<&Subject
             Verdict::NotApplicable,
             "another launcher is not told about this",
         )),
-        Some(other) => Some(tried(ground, act, other)),
+        Some(other) => Some(found(ground, act, other)),
         None => None,
     };
     Row {
         case,
         control: Some(control),
-        ours: tried(ground, &on_this_rung(&ground.policy, act), &Subject::Product),
+        ours: found(ground, &on_this_rung(&ground.policy, act), &Subject::Product),
         theirs,
     }
 }
@@ -352,6 +352,21 @@ fn control(ground: &Ground, act: &Act) -> Result<String, String> {
     }
     probes.dedup();
     Err(probes.join("; "))
+}
+
+/// How often an act has to escape that the host may carry out by itself, as when it writes out what has waited for long.
+const TRIES_BY_CHANCE: usize = 4;
+
+/// The finding of a launcher: the first that is no escape, or the last.
+fn found(ground: &Ground, act: &Act, subject: &Subject) -> Finding {
+    let tries = if act.by_chance { TRIES_BY_CHANCE } else { 1 };
+    let mut finding = tried(ground, act, subject);
+    for _ in 1..tries {
+        if finding.verdict == Verdict::Escaped {
+            finding = tried(ground, act, subject);
+        }
+    }
+    finding
 }
 
 fn tried(ground: &Ground, act: &Act, subject: &Subject) -> Finding {
