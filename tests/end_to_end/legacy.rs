@@ -491,7 +491,7 @@ fn a_private_directory_that_nobody_holds_is_removed_by_the_next_run_and_no_other
     let name = || format!("factory-bare-{}", uuid());
     // What the death of both that watch over a run leaves.
     let abandoned = Beside::new(&place, &name());
-    fs::set_permissions(&abandoned.0, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&abandoned.0, fs::Permissions::from_mode(0o000)).unwrap();
     let held = Beside::new(&place, &name());
     let holder = fs::File::open(&held.0).unwrap();
     holder.lock().unwrap();
