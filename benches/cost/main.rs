@@ -6,6 +6,7 @@
 
 mod orders;
 mod plain;
+mod promotions;
 mod sandboxes;
 mod steady;
 mod workspaces;
@@ -22,10 +23,11 @@ fn main() {
     plain::door();
     // `cargo bench` passes options for the harness that this is not; a word that is no option chooses one part.
     let chosen = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let parts: [(&str, fn()); 4] = [
+    let parts: [(&str, fn()); 5] = [
         ("sandboxes", sandboxes::print),
         ("steady", steady::print),
         ("workspaces", workspaces::print),
+        ("promotions", promotions::print),
         ("orders", orders::print),
     ];
     for (name, print) in parts {

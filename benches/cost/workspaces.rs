@@ -27,7 +27,7 @@ pub(crate) fn repository(at: &Path, files: usize) {
     git(at, &[&identity[..], &["commit", "--quiet", "--message=base"]].concat());
 }
 
-fn git(at: &Path, arguments: &[&str]) {
+pub(crate) fn git(at: &Path, arguments: &[&str]) {
     let status = std::process::Command::new("git")
         .arg("-C")
         .arg(at)

@@ -166,6 +166,8 @@ pub(super) struct Act {
     pub(super) others: bool,
     /// Whether nothing else may run meanwhile.
     pub(super) alone: bool,
+    /// Whether the host now and then does by itself what the act is after, so that one escape proves nothing.
+    pub(super) by_chance: bool,
     /// Whether this project's own command line, on a terminal, is used instead of its library.
     pub(super) exec: bool,
 }
@@ -198,6 +200,8 @@ pub(super) enum Judge {
     Streams,
     /// This text of the host appears in the output.
     Tells(&'static str),
+    /// The launcher must refuse to start the payload.
+    Refuses,
 }
 
 /// How the control is run: without the layer under test the same act must be able to escape.
@@ -295,6 +299,7 @@ pub(super) const fn act(
             may_refuse: false,
             others: true,
             alone: false,
+            by_chance: false,
             exec: false,
         }),
     }
@@ -360,5 +365,6 @@ with! {
     may_refuse() => may_refuse = true;
     ours_only() => others = false;
     alone() => alone = true;
+    also_by_chance() => by_chance = true;
     by_exec() => exec = true;
 }

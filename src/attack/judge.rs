@@ -2,6 +2,7 @@
 
 use super::case::{Act, Judge};
 use super::launcher::Seen;
+use super::part::REFUSED;
 use super::score::{Finding, Verdict};
 
 /// The exit code from which on a shell, and most launchers, mean a signal.
@@ -53,6 +54,13 @@ pub(super) fn judge(act: &Act, seen: &Seen) -> Finding {
             ),
         },
         Judge::Terminal => terminal(seen),
+        Judge::Refuses if line.is_none() && seen.status.and_then(|status| status.code()) == Some(REFUSED) => {
+            Finding::new(Verdict::Contained, format!("the launcher refused: {}", seen.ending()))
+        }
+        Judge::Refuses => Finding::new(
+            Verdict::Escaped,
+            format!("it was not refused: {}", line.unwrap_or_else(|| seen.ending())),
+        ),
         Judge::Streams => match seen.first_byte {
             Some(first) if first * 2 < seen.elapsed => Finding::new(
                 Verdict::Contained,
@@ -179,6 +187,23 @@ mod tests {
     fn what_has_to_work_and_does_not_is_broken() {
         assert_eq!(verdict(Judge::Works, &seen("did it")), Verdict::Contained);
         assert_eq!(verdict(Judge::Works, &seen("errno=EXDEV x")), Verdict::Broken);
+    }
+
+    #[test]
+    fn what_has_to_be_refused_may_not_run_whatever_comes_of_it() {
+        let mut refused = seen("");
+        refused.status = Some(ExitStatus::from_raw(REFUSED << 8));
+        assert_eq!(verdict(Judge::Refuses, &refused), Verdict::Contained);
+        let mut ran = seen("errno=EPERM x");
+        assert_eq!(verdict(Judge::Refuses, &ran), Verdict::Escaped);
+        ran.status = Some(ExitStatus::from_raw(REFUSED << 8));
+        assert_eq!(
+            verdict(Judge::Refuses, &ran),
+            Verdict::Escaped,
+            "it said something before"
+        );
+        refused.status = None;
+        assert_eq!(verdict(Judge::Refuses, &refused), Verdict::Escaped, "still running");
     }
 
     #[test]

@@ -132,7 +132,8 @@ impl Trial<'_> {
         let mut argv = Vec::new();
         match self.subject {
             Subject::Product if self.act.exec => {
-                argv.extend([program, "exec".to_owned(), "--repo".to_owned()]);
+                argv.extend([program, "exec".to_owned(), "--profile".to_owned()]);
+                argv.extend([self.ground.policy.profile.clone(), "--repo".to_owned()]);
                 argv.push(self.ground.repository()?.display().to_string());
                 argv.push("--".to_owned());
             }

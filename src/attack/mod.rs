@@ -32,9 +32,9 @@ pub use case::{Case, Group, Severity};
 pub use cases::all as cases;
 pub use score::{Finding, Row, Scoreboard, Tally, Verdict};
 
-use crate::sandbox::Policy;
+use crate::sandbox::{Network, Policy};
 use crate::types::{FailureClass, Problem};
-use case::{Act, Control, How, Judge};
+use case::{Act, Control, How, Judge, Trait};
 use launcher::{Subject, Trial};
 use site::Scratch;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,8 @@ pub struct Options {
     pub program: PathBuf,
     /// The operator's `PATH`.
     pub search_path: String,
+    /// Where the operator keeps profiles: `$XDG_CONFIG_HOME/factory/profiles`.
+    pub profiles: Option<PathBuf>,
     /// Only these groups; all when empty.
     pub groups: Vec<Group>,
     /// Only the case with this id.
@@ -132,6 +134,7 @@ pub(crate) struct Ground {
     program: PathBuf,
     policy: Policy,
     search_path: String,
+    profiles: Option<PathBuf>,
     scratch: Scratch,
     repository: OnceLock<Option<PathBuf>>,
     cancel: Arc<AtomicBool>,
@@ -166,6 +169,7 @@ pub fn attack(options: Options) -> Result<Scoreboard, AttackError> {
         program: options.program,
         policy: options.policy,
         search_path: options.search_path,
+        profiles: options.profiles,
         repository: OnceLock::new(),
         cancel: options.cancel,
     };
@@ -299,14 +303,33 @@ fn acted(ground: &Ground, case: &'static Case, act: &Act, other: Option<&Subject
             Verdict::NotApplicable,
             "another launcher is not told about this",
         )),
-        Some(other) => Some(tried(ground, act, other)),
+        Some(other) => Some(found(ground, act, other)),
         None => None,
     };
     Row {
         case,
         control: Some(control),
-        ours: tried(ground, act, &Subject::Product),
+        ours: found(ground, &on_this_rung(&ground.policy, act), &Subject::Product),
         theirs,
+    }
+}
+
+/// The act as this project's sandbox is judged for it. Without namespaces there is no loopback of one's own, and nothing but
+/// Landlock between a command and the host's files: a policy that does without them and asks for the one, or meets a
+/// kernel without the other, has to be refused, whatever the act would come to.
+fn on_this_rung(policy: &Policy, act: &Act) -> Act {
+    let mut policy = policy.clone();
+    if let Some(tune) = act.tune {
+        // Neither what is asked about the network nor the rung depends on where the site is.
+        tune(&mut policy, Path::new("/"));
+    }
+    let lacks = policy.network == Network::Loopback || act.caller.contains(&Trait::NoLandlock);
+    match !policy.require.userns && lacks {
+        true => Act {
+            judge: Judge::Refuses,
+            ..*act
+        },
+        false => *act,
     }
 }
 
@@ -329,6 +352,21 @@ fn control(ground: &Ground, act: &Act) -> Result<String, String> {
     }
     probes.dedup();
     Err(probes.join("; "))
+}
+
+/// How often an act has to escape that the host may carry out by itself, as when it writes out what has waited for long.
+const TRIES_BY_CHANCE: usize = 4;
+
+/// The finding of a launcher: the first that is no escape, or the last.
+fn found(ground: &Ground, act: &Act, subject: &Subject) -> Finding {
+    let tries = if act.by_chance { TRIES_BY_CHANCE } else { 1 };
+    let mut finding = tried(ground, act, subject);
+    for _ in 1..tries {
+        if finding.verdict == Verdict::Escaped {
+            finding = tried(ground, act, subject);
+        }
+    }
+    finding
 }
 
 fn tried(ground: &Ground, act: &Act, subject: &Subject) -> Finding {

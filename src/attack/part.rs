@@ -36,7 +36,7 @@ pub(super) const DOOR: &str = "attack-part";
 pub(super) const SECRET: &str = "FACTORY_ATTACK_SECRET";
 
 /// The exit code of `launch` when the sandbox refuses, and of `private` when the kernel does.
-const REFUSED: i32 = 97;
+pub(super) const REFUSED: i32 = 97;
 
 /// The exit code of `launch` when a limit ended the command.
 pub(super) const LIMIT: i32 = 98;

@@ -60,6 +60,7 @@ pub(super) fn attack(arguments: &Arguments, environment: &Environment) -> Result
         policy: super::run::policy(&arguments.profile, &[], environment, None)?,
         program: super::run::own_program()?,
         search_path: environment.search_path().to_owned(),
+        profiles: environment.profile_dir(),
         groups: arguments.group.clone(),
         id: arguments.case.clone(),
         against,

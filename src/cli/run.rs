@@ -458,7 +458,6 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
             order_id,
             title,
             base,
-            dirty,
             branch,
             profile,
             waived,
@@ -477,17 +476,22 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
             if !waived.is_empty() {
                 opened.push_str(&format!("\n{}", words::waived(waived)));
             }
-            if *dirty {
-                opened.push_str(&format!(
-                    "\nnote: uncommitted changes are not part of this run; it starts from commit {}",
-                    base.short()
-                ));
-            }
             opened
         }
         Event::Recovered(recovered) => words::recovered(recovered),
         Event::Recalled { attempt, from, .. } => {
             format!("attempt {attempt} of {max_attempts}: the model answered this before, in run {from}")
+        }
+        Event::Checkout { dirty: Some(false), .. } => return None,
+        Event::Checkout { base, dirty } => {
+            let what = match dirty {
+                Some(_) => "uncommitted changes are",
+                None => "the checkout cannot be read; what is not committed is",
+            };
+            format!(
+                "note: {what} not part of this run; it starts from commit {}",
+                base.short()
+            )
         }
         Event::Requested { attempt, .. } => format!("attempt {attempt} of {max_attempts}: asking the model"),
         Event::Delayed {

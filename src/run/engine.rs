@@ -25,6 +25,7 @@ use crate::verify::{Rung, RungState, rungs};
 use crate::workspace::{Repository, Snapshot};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How a run ended that was not refused.
@@ -127,6 +128,16 @@ struct Given<'a> {
     lock: Lock,
 }
 
+/// Whether the checkout has changes that are not committed; nothing when it cannot be read.
+type Look = JoinHandle<Option<bool>>;
+
+/// Looks at every file of the checkout, beside the run: nothing in it depends on the answer, which people are told, and in a
+/// large repository it takes longer than everything else that the run itself does.
+fn look_at_checkout(repository: &Repository) -> Look {
+    let work_dir = repository.work_dir().to_owned();
+    std::thread::spawn(move || Repository::open(&work_dir).and_then(|own| own.is_dirty()).ok())
+}
+
 /// An open run.
 #[must_use = "an open run has to be driven to its end"]
 pub(super) struct Run<'a> {
@@ -158,6 +169,8 @@ pub(super) struct Run<'a> {
     pub(super) rungs: Vec<Rung>,
     pub(super) usage: UsageSummary,
     pub(super) promoted: Option<Promoted>,
+    /// Until it has been told.
+    look: Option<Look>,
     started_ms: u64,
 }
 
@@ -188,7 +201,7 @@ impl<'a> Run<'a> {
             journal,
             lock,
         } = given;
-        let dirty = repository.is_dirty().map_err(|error| workspace_failure(&error))?;
+        let look = look_at_checkout(repository);
         let lease = Lease::own(repository)?;
         let since = match (setup.fresh, past.fresh_since) {
             (false, _) => 0,
@@ -221,9 +234,10 @@ impl<'a> Run<'a> {
             rungs: rungs(RungState::NotReached, RungState::NotReached, RungState::NotReached),
             usage: UsageSummary::default(),
             promoted: None,
+            look: Some(look),
             started_ms,
         };
-        match run.record_opening(dirty, lease) {
+        match run.record_opening(lease) {
             Ok(()) => Ok(run),
             Err(fault) => {
                 run.give_up(&fault);
@@ -246,7 +260,7 @@ impl<'a> Run<'a> {
         self.artifacts.discard();
     }
 
-    fn record_opening(&mut self, dirty: bool, lease: Lease) -> Result<(), Fault> {
+    fn record_opening(&mut self, lease: Lease) -> Result<(), Fault> {
         let setup = self.setup;
         let opened = Opened {
             order_id: setup.order.id.clone(),
@@ -280,7 +294,6 @@ impl<'a> Run<'a> {
             "version": env!("CARGO_PKG_VERSION"),
             "opened": opened,
             "expected": self.target.expected,
-            "dirty": dirty,
             "policy": setup.policy,
             "provider_tries": setup.rules.provider_tries,
             "timeout_ms": setup.timeout.map(|timeout| timeout.as_millis()),
@@ -295,7 +308,6 @@ impl<'a> Run<'a> {
             order_id: &opened.order_id,
             title: &opened.title,
             base: opened.base,
-            dirty,
             branch: &opened.branch,
             profile: &opened.profile,
             waived: &opened.waived,
@@ -316,6 +328,9 @@ impl<'a> Run<'a> {
     async fn drive(mut self) -> Result<Summary, Failure> {
         let mut state = State::Preflight;
         loop {
+            if self.look.as_ref().is_some_and(JoinHandle::is_finished) {
+                self.tell_checkout();
+            }
             let done = match (state, self.cancel.arrived()) {
                 (State::Closed(end), _) => return self.close(end),
                 (_, Some(signal)) => Err(Fault::exception(interrupted(signal))),
@@ -328,6 +343,16 @@ impl<'a> Run<'a> {
             };
             let event = done.unwrap_or_else(|fault| self.fail(fault));
             state = next(&self.setup.rules, state, event);
+        }
+    }
+
+    /// Tells what the checkout is like, once; waits for that if need be.
+    fn tell_checkout(&mut self) {
+        if let Some(look) = self.look.take() {
+            (self.observe)(&Told::Checkout {
+                base: self.snapshot.commit(),
+                dirty: look.join().ok().flatten(),
+            });
         }
     }
 
@@ -420,6 +445,7 @@ impl<'a> Run<'a> {
 
     /// Writes the summary, and the last entry.
     fn close(mut self, end: End) -> Result<Summary, Failure> {
+        self.tell_checkout();
         let summary = self.summary(end);
         self.ground = None;
         if let Err(error) = remove_tree(&self.scratch()) {

@@ -31,8 +31,6 @@ pub enum Event<'a> {
         title: &'a str,
         /// The commit that it starts from.
         base: ObjectId,
-        /// Whether the checkout has changes that are not committed, and so not part of it.
-        dirty: bool,
         /// The branch that it works for.
         branch: &'a str,
         /// The profile under which commands run.
@@ -47,6 +45,15 @@ pub enum Event<'a> {
         max_attempts: u32,
         /// The directory with everything that is recorded.
         artifacts: &'a Path,
+    },
+    /// Every file of the checkout was looked at, while the run went on: before its end, at no particular moment.
+    #[serde(rename = "checkout.seen")]
+    Checkout {
+        /// The commit that the run starts from.
+        base: ObjectId,
+        /// Whether the checkout has changes that are not committed, and so not part of the run; nothing when it cannot be
+        /// read.
+        dirty: Option<bool>,
     },
     /// The model is asked.
     #[serde(rename = "proposal.requested")]

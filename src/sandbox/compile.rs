@@ -5,7 +5,7 @@ use super::grant;
 use super::identity::host_ids;
 use super::init::receipt;
 use super::policy::{Command, Network, Policy, ReadGrant, Tree};
-use super::receipt::LANDLOCK_WITHOUT_NAMESPACES;
+use super::scratch;
 use super::setup::{ALIASES, Job, Pinned, Places, Rung, Setup, View};
 use std::collections::BTreeMap;
 use std::fs;
@@ -89,13 +89,10 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
 /// What a policy shows, without a tree.
 pub(super) fn view_of(policy: &Policy, host: &Host) -> Result<View, SandboxError> {
     let landlock_abi = host.landlock_abi;
-    let mut floor = policy.floor();
-    let rung = if policy.require.userns {
-        Rung::Namespaces
-    } else {
-        // Waived or not: there is nothing else between the command and the host's files.
-        floor.landlock_abi = floor.landlock_abi.max(LANDLOCK_WITHOUT_NAMESPACES);
-        bare(policy)?
+    let floor = policy.floor();
+    let rung = match floor.userns {
+        true => Rung::Namespaces,
+        false => bare(policy)?,
     };
     let places = rung.places();
     if landlock_abi < floor.landlock_abi {
@@ -103,6 +100,7 @@ pub(super) fn view_of(policy: &Policy, host: &Host) -> Result<View, SandboxError
             profile: policy.profile.clone(),
             wanted: format!("Landlock ABI {}", floor.landlock_abi),
             found: format!("ABI {landlock_abi}"),
+            waivable: floor.userns,
         });
     }
     if !host.has_id {
@@ -145,7 +143,7 @@ fn bare(policy: &Policy) -> Result<Rung, SandboxError> {
     }
     // A name that nobody can make beforehand to be in the way; one that is taken is refused.
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|source| SandboxError::Channel { source })?;
-    let name = format!("factory-bare-{}", uuid.trim_end());
+    let name = format!("{}{}", scratch::PREFIX, uuid.trim_end());
     // Programs are started from it, and every user may make a directory in it.
     let usable = |place: &PathBuf| {
         nix::sys::statvfs::statvfs(place).is_ok_and(|fs| {

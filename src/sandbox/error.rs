@@ -42,6 +42,8 @@ pub enum SandboxError {
         wanted: String,
         /// What there is.
         found: String,
+        /// Whether the operator can do without.
+        waivable: bool,
     },
     /// The profile is for hosts without user namespaces, and asks for something that takes them.
     #[error("profile `{profile}` does without user namespaces, and cannot have {what}")]
@@ -156,11 +158,17 @@ impl Problem for SandboxError {
             SandboxError::NoSuchProfile { known, .. } => Some(format!("known profiles: {}", known.join(", "))),
             SandboxError::ProfileInvalid { remedy, .. } => remedy.clone(),
             SandboxError::Layer { step, errno } => Some(layer_remedy(step, *errno)),
-            SandboxError::BelowFloor { profile, .. } => Some(format!(
-                "run on a newer kernel, name a profile whose [require] this kernel reaches, or do without the layer by \
-                 --waive; `factory doctor` says what this host has, and `factory profile show {profile}` which line \
-                 demands it"
-            )),
+            SandboxError::BelowFloor { profile, waivable, .. } => {
+                let without = if *waivable {
+                    ", or do without the layer by --waive"
+                } else {
+                    ""
+                };
+                Some(format!(
+                    "run on a newer kernel, or name a profile whose [require] this kernel reaches{without}; `factory doctor` \
+                     says what this host has, and `factory profile show {profile}` which line demands it"
+                ))
+            }
             SandboxError::NeedsNamespaces { .. } => Some(
                 "take it out of the profile, or use one with namespaces on a host where they can be made".to_owned(),
             ),

@@ -3,38 +3,36 @@
 //!
 //! - One process for each run. It stays outside of every layer, so that no signal of the command reaches it.
 //! - The socket on its standard input is its only master: when that closes, the run is ended.
-//! - It adopts what the command leaves behind, and is done only when it has no child any more.
+//! - It adopts what the command leaves behind when its first process is gone, and is done only when it has no child any
+//!   more.
 //! - It never runs as a part of a threaded process: it is the hidden subcommand of this project's binary.
 
 use super::cgroup::{Groups, Parents};
 use super::helper::receive_message;
 use super::identity::host_ids;
 use super::init::landlock::Rules;
-use super::init::mounts::{Provided, copy_tree};
+use super::init::mounts::Provided;
 use super::init::protect::Protected;
 use super::init::seccomp::Filters;
 use super::init::{Step, bare, limits};
 use super::meter::{Meter, descendants, parent_of};
-use super::report::LimitKind;
+use super::report::{Enforcer, Keepers, LimitKind};
+use super::scratch::{Scratch, Used, remove_abandoned};
 use super::setup::{Ended, Job, LayerFailure, ReportLine, Rung, View};
-use super::slot::{Request, Running, Streams, poll_timeout, root, tell};
+use super::slot::{Request, Running, Streams, poll_timeout, tell};
 use super::sys::{self, Ending, Forked};
-use crate::durable::remove_tree;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
-use rustix::fs::{Dir, Mode as FileMode, OFlags, ResolveFlags};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, lchown, symlink};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// The hidden subcommand by which this project's binary becomes the guard.
@@ -83,6 +81,7 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
     let is_root = nix::unistd::geteuid().is_root();
     let identity = host_ids().ok_or(Errno::EPERM).step("find an id for the command")?;
     let identity = Some(identity).filter(|_| is_root);
+    remove_abandoned(scratch);
     let mut scratch = Scratch::make(scratch)?;
     let tree = scratch.fill(view, job, identity)?;
     let rules = Rules::open(view)?;
@@ -102,6 +101,7 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
         scratch: &scratch,
         before,
         next_measure: Instant::now() + MEASURE_EVERY,
+        ended: started.ended,
     };
     let mut running = started.running;
     let (ending, limit) = watch.until_over(&mut running);
@@ -151,6 +151,8 @@ struct Started {
     running: Running,
     /// Holds a byte when the command could not be started.
     failed: OwnedFd,
+    /// Holds how the command ended, once its first process has.
+    ended: File,
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is one part of what a run begins with")]
@@ -172,29 +174,30 @@ fn start(
     let user = identity.map_or_else(|| nix::unistd::geteuid().as_raw(), |(uid, _)| uid);
     let others = processes_of(user);
     let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).step("make a pipe");
-    let ((admitted, admit), (failed, fail)) = (pipe()?, pipe()?);
+    let ((admitted, admit), (failed, fail), (ended, end)) = (pipe()?, pipe()?, pipe()?);
     let report = streams.report.try_clone().step("keep the report")?;
     match sys::fork().step("start a process")? {
         Forked::Child => {
-            drop((admit, failed));
+            drop((admit, failed, ended));
             bare::run(bare::Start {
                 view,
                 job,
                 rules,
                 filters,
-                keepers: groups.keepers(),
+                keepers: keepers_here(groups),
                 tree,
                 identity,
                 others,
                 streams,
                 admitted,
+                ended: end,
                 failed: fail,
             })
         }
         Forked::Parent(process) => {
             // Our copies would keep the streams from ending.
-            drop((streams, fail, admitted));
-            // After the fork: the first process writes to files that a process which is not dumpable does not own.
+            drop((streams, fail, admitted, end));
+            // After the fork: the command's process writes to files that a process which is not dumpable does not own.
             let let_in = sys::set_dumpable(false)
                 .step("make the guard undumpable")
                 .and_then(|()| groups.admit(process.pid))
@@ -205,10 +208,24 @@ fn start(
                 let _ = sys::wait_for(process.pid);
                 return Err(failure);
             }
-            let meter = Meter::new(std::process::id() as i32);
+            let meter = Meter::new(process.pid);
             let running = Running::new(process, meter, File::from(report), &job.limits);
-            Ok(Started { running, failed })
+            let ended = File::from(ended);
+            Ok(Started { running, failed, ended })
         }
+    }
+}
+
+/// Who keeps limits where ids are the host's: the kernel counts the user's other processes too, so that its limit is set far
+/// above the run's own.
+fn keepers_here(groups: &Groups) -> Keepers {
+    let keepers = groups.keepers();
+    match keepers.pids {
+        Enforcer::Rlimit => Keepers {
+            pids: Enforcer::Sampler,
+            ..keepers
+        },
+        _ => keepers,
     }
 }
 
@@ -221,6 +238,7 @@ struct Watch<'a> {
     scratch: &'a Scratch,
     before: Used,
     next_measure: Instant,
+    ended: File,
 }
 
 impl Watch<'_> {
@@ -239,9 +257,9 @@ impl Watch<'_> {
             let heard = fds[0].any().unwrap_or(false);
             // Only that there is something matters: several ends may be one signal.
             let _ = self.children.read_signal();
-            while let Ok(Some((pid, ending))) = sys::wait_ended() {
+            while let Ok(Some((pid, _))) = sys::wait_ended() {
                 if pid == running.process.pid {
-                    return (Some(ending), None);
+                    return (self.ending(), None);
                 }
             }
             let now = Instant::now();
@@ -255,6 +273,13 @@ impl Watch<'_> {
                 return (None, None);
             }
         }
+    }
+
+    /// How the command ended; nothing when its first process did without having told.
+    fn ending(&mut self) -> Option<Ending> {
+        let mut text = Vec::new();
+        self.ended.read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// A limit that is kept by a control group or a file system of its own elsewhere.
@@ -313,6 +338,12 @@ fn ended(
 /// forks faster than it can be killed runs into its limit.
 fn end_all(groups: &Groups) {
     groups.kill();
+    end_descendants();
+}
+
+/// The same, for the first process of a run whose guard was killed. The groups, which hold that process too, are killed
+/// by nobody; they are removed by whoever makes the next.
+pub(super) fn end_descendants() {
     let own = std::process::id() as i32;
     loop {
         let mut stopped = BTreeSet::from([own]);
@@ -373,134 +404,4 @@ fn processes_of(user: u32) -> u64 {
         .filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok())
         .filter_map(threads)
         .sum()
-}
-
-/// What is in a directory.
-#[derive(Debug, Clone, Copy, Default)]
-struct Used {
-    bytes: u64,
-    files: u64,
-}
-
-impl Used {
-    fn since(self, before: Used) -> Used {
-        Used {
-            bytes: self.bytes.saturating_sub(before.bytes),
-            files: self.files.saturating_sub(before.files),
-        }
-    }
-}
-
-/// The private directory of the run. Removed when this is dropped at the latest.
-struct Scratch {
-    path: PathBuf,
-    directory: OwnedFd,
-    /// Entries above which the rest is not looked at.
-    most: u64,
-    is_there: bool,
-}
-
-impl Scratch {
-    fn make(path: &Path) -> Result<Self, LayerFailure> {
-        let step = || format!("make the private directory `{}`", path.display());
-        // Never one that is there already.
-        DirBuilder::new().mode(0o700).create(path).step(step())?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, FileMode::empty()).step(step())?;
-        Ok(Scratch {
-            path: path.to_owned(),
-            directory,
-            most: u64::MAX,
-            is_there: true,
-        })
-    }
-
-    /// Puts the tree and what else is the run's own into it.
-    fn fill(&mut self, view: &View, job: &Job, identity: Option<(u32, u32)>) -> Result<Provided, LayerFailure> {
-        let places = view.rung.places();
-        for place in [&places.tree, &places.home, &places.tmp, &places.aliases] {
-            fs::create_dir(place).step(format!("make `{}`", place.display()))?;
-        }
-        // Those of the host are there already.
-        for (place, text) in view.links.iter().filter(|(place, _)| place.starts_with(&self.path)) {
-            symlink(text, place).step(format!("link `{}`", place.display()))?;
-        }
-        for layer in job.layers.iter().rev() {
-            let layer = root::open_pinned(layer)?;
-            copy_tree(Path::new(&format!("/proc/self/fd/{}", layer.as_raw_fd())), &places.tree)?;
-        }
-        if let Some((uid, gid)) = identity {
-            for own in [&places.tree, &places.home, &places.tmp] {
-                give(own, uid, gid).step("hand the tree over")?;
-            }
-            lchown(&self.path, Some(uid), Some(gid)).step("hand the private directory over")?;
-        }
-        // Much more than that is over the limit, however much.
-        self.most = self.used().files.saturating_add(job.tmp.inodes).saturating_add(1);
-        Ok(if job.layers.is_empty() {
-            Provided::Empty
-        } else {
-            Provided::Copy
-        })
-    }
-
-    /// What is in it. The command may change it at the same time, so nothing is opened that is not below it.
-    fn used(&self) -> Used {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let below = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let mut used = Used::default();
-        let mut pending = vec![PathBuf::from(".")];
-        while let Some(path) = pending.pop() {
-            let Ok(directory) = rustix::fs::openat2(&self.directory, &path, flags, FileMode::empty(), below) else {
-                continue;
-            };
-            for entry in Dir::read_from(&directory).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") {
-                    continue;
-                }
-                let look = rustix::fs::statat(&directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
-                let Ok(stat) = look else { continue };
-                used.files += 1;
-                // In units of 512 bytes. Source: stat(3type).
-                used.bytes += stat.st_blocks as u64 * 512;
-                if used.files > self.most {
-                    return used;
-                }
-                if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
-                    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
-                    pending.push(path.join(name));
-                }
-            }
-        }
-        used
-    }
-
-    fn remove(mut self) -> Result<(), LayerFailure> {
-        self.is_there = false;
-        remove_tree(&self.path).step(format!("remove `{}`", self.path.display()))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if self.is_there {
-            // The failure that made it unwanted is the one to tell.
-            let _ = remove_tree(&self.path);
-        }
-    }
-}
-
-/// Hands a tree of ours over to another user. Nothing of it runs yet. Iterative: a tree may be deep.
-fn give(top: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
-    let mut pending = vec![top.to_owned()];
-    while let Some(path) = pending.pop() {
-        if fs::symlink_metadata(&path)?.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                pending.push(entry?.path());
-            }
-        }
-        lchown(&path, Some(uid), Some(gid))?;
-    }
-    Ok(())
 }

@@ -131,6 +131,7 @@ pub(super) fn check_floor(profile: &str, require: &Require, keepers: &Keepers) -
             profile: profile.to_owned(),
             wanted: format!("a control group for the limit `{}`", limit.as_str()),
             found: "none that we may use".to_owned(),
+            waivable: true,
         }),
     }
 }

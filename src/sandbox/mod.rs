@@ -64,6 +64,7 @@ mod probe;
 mod profile;
 mod receipt;
 mod report;
+mod scratch;
 mod setup;
 mod slot;
 mod sys;

@@ -5,6 +5,7 @@
 
 use super::launch::limit_keepers;
 use super::policy::{Policy, Require};
+use super::receipt::LANDLOCK_WITHOUT_NAMESPACES;
 use super::report::LimitKind;
 use super::{limits, probe};
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,8 @@ impl FromStr for Layer {
 }
 
 impl Policy {
-    /// The floor below which a run is refused: what the profile requires, less what is waived.
+    /// The floor below which a run is refused: what the profile requires, less what is waived. A profile that does without
+    /// namespaces keeps its Landlock, waived or not: there is nothing else between a command and the host's files.
     pub fn floor(&self) -> Require {
         let mut floor = self.require.clone();
         for layer in &self.waive {
@@ -94,6 +96,9 @@ impl Policy {
                 None => floor.landlock_abi = 0,
                 Some(limit) => drop(floor.limits.remove(&limit)),
             }
+        }
+        if !floor.userns {
+            floor.landlock_abi = floor.landlock_abi.max(LANDLOCK_WITHOUT_NAMESPACES);
         }
         floor
     }
@@ -163,6 +168,21 @@ mod tests {
             }
             assert_eq!(policy.floor(), expected, "{layer}");
         }
+    }
+
+    #[test]
+    fn without_namespaces_landlock_is_never_waived() {
+        let operator = Operator {
+            profiles: None,
+            own: &[],
+            search_path: "/usr/bin:/bin",
+            variable: &|_| None,
+        };
+        let mut policy = load_profile("legacy-kernel", &operator).expect("a built-in profile");
+        policy.waive = [Layer::Landlock].into();
+        assert_eq!(policy.floor().landlock_abi, LANDLOCK_WITHOUT_NAMESPACES);
+        policy.require.userns = true;
+        assert_eq!(policy.floor().landlock_abi, 0, "control");
     }
 
     #[test]

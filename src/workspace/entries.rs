@@ -51,9 +51,12 @@ impl Repository {
         root: &Tree<'_>,
         components: impl Iterator<Item = &'a str>,
     ) -> Result<Found, WorkspaceError> {
-        let mut found = Found::Entry(Kind::Directory, object_id(root.id()));
+        let top = object_id(root.id());
+        let mut found = Found::Entry(Kind::Directory, top);
         for component in components {
             let tree = match found {
+                // What is at hand is not read again: libgit2 keeps no tree of more than 4096 bytes in its cache.
+                Found::Entry(Kind::Directory, id) if id == top => root.clone(),
                 Found::Entry(Kind::Directory, id) => self.tree(id)?,
                 Found::Entry(Kind::File { .. }, _) => return Ok(Found::BelowFile),
                 Found::Entry(Kind::Symlink, _) => return Ok(Found::BelowSymlink),

@@ -9,6 +9,23 @@ use std::process::{Command, Output};
 /// Cases that the sandbox does not keep in today, each with the reason. A case that gets kept in has to leave this list.
 const KNOWN_OPEN: [(&str, &str); 0] = [];
 
+/// What the rung without namespaces does not keep in besides, each with the reason.
+const KNOWN_OPEN_WITHOUT_NAMESPACES: [(&str, &str); 4] = [
+    (
+        "X07",
+        "the host's name belongs to a namespace, and a filter cannot change what uname(2) answers",
+    ),
+    ("X25", "as above"),
+    ("X26", "as above"),
+    (
+        "X29",
+        "a lock belongs to the host's file: Landlock does not look at locks, and a filter sees no file but a number",
+    ),
+];
+
+/// What that rung keeps in or not as the next look at the private directory comes.
+const SEEN_TOO_LATE: [&str; 2] = ["G09", "G10"];
+
 /// Cases that not even the control can carry out on some hosts, each with what such a host lacks.
 const MAY_BE_SKIPPED: [(&str, &str); 36] = [
     ("A16", "a set-user-id program"),
@@ -88,7 +105,19 @@ fn with<'a>(findings: &BTreeMap<&'a str, (&'a str, &'a str)>, verdict: &str) -> 
 
 #[test]
 fn every_case_is_carried_out_and_only_what_is_known_to_be_open_escapes() {
-    let document = document(&["attack", "--profile", "verify", "--json"]);
+    only_known_escapes("verify", &KNOWN_OPEN, &[]);
+}
+
+#[test]
+fn without_namespaces_only_what_belongs_to_that_rung_escapes_besides() {
+    let known: Vec<_> = KNOWN_OPEN.into_iter().chain(KNOWN_OPEN_WITHOUT_NAMESPACES).collect();
+    only_known_escapes("legacy-kernel", &known, &SEEN_TOO_LATE);
+}
+
+/// Carries out all cases: none of them may break, be skipped without a declared reason, escape, or be kept in, unless
+/// what is known says so. `may_escape` is not looked at.
+fn only_known_escapes(profile: &str, known: &[(&str, &str)], may_escape: &[&str]) {
+    let document = document(&["attack", "--profile", profile, "--json"]);
     let ours = findings(&document, "factory");
     let named: usize = [20, 36, 28, 35, 24, 16, 18, 7, 17, 11].iter().sum();
     assert_eq!(ours.keys().filter(|id| !id.starts_with('X')).count(), named);
@@ -105,8 +134,9 @@ fn every_case_is_carried_out_and_only_what_is_known_to_be_open_escapes() {
         "skipped without a declared reason: {undeclared:#?}"
     );
 
-    let not_kept: BTreeSet<_> = &with(&ours, "escaped") | &with(&ours, "broken");
-    let known: BTreeSet<_> = KNOWN_OPEN
+    let mut not_kept: BTreeSet<_> = &with(&ours, "escaped") | &with(&ours, "broken");
+    not_kept.retain(|id| !may_escape.contains(id) || ours[id].0 == "broken");
+    let known: BTreeSet<_> = known
         .iter()
         .map(|(id, _)| *id)
         .filter(|id| !skipped.contains(id))

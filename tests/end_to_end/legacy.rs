@@ -1,15 +1,18 @@
 //! The rung without namespaces, as the profile `legacy-kernel`: what is refused on it, each act with its control, and that
 //! nothing of a run is left.
 
-use crate::support::{Act, Ground, alive, holding, is_root, program, unique, vanishes};
+use crate::support::{Act, Ground, alive, descendants, holding, is_root, program, unique, vanishes};
 use factory::sandbox::{Command, LimitKind, Network, Operator, Outcome, Policy, Report, SandboxError, load_profile};
 use factory::types::{Bytes, RepoPath};
+use nix::sys::signal::Signal;
 use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 fn legacy() -> Policy {
@@ -160,21 +163,14 @@ fn no_socket_reaches_anybody() {
 fn processes_of_the_same_user_are_out_of_reach() {
     let ground = Ground::new();
     // One that belongs to whom the command runs as, so that it is no user id that keeps it away.
-    let mut command = std::process::Command::new("sleep");
-    command.arg("60");
-    if let Some(owner) = factory::sandbox::Sandbox::tree_owner() {
-        std::os::unix::process::CommandExt::gid(&mut command, owner);
-        std::os::unix::process::CommandExt::uid(&mut command, owner);
-    }
-    let mut victim = command.spawn().unwrap();
+    let mut victim = sleeper(60);
     let pid = victim.id().to_string();
     only_outside(&ground, &["signal", &pid], &["EPERM"]);
     // The control is that user too: this root may lack the capability for others' limits.
     let mut control = std::process::Command::new(ground.path("tree/probe"));
     control.args(["limit-of", &pid]);
     if let Some(owner) = factory::sandbox::Sandbox::tree_owner() {
-        std::os::unix::process::CommandExt::gid(&mut control, owner);
-        std::os::unix::process::CommandExt::uid(&mut control, owner);
+        control.gid(owner).uid(owner);
     }
     assert!(control.status().unwrap().success(), "control");
     refused(&ground, &["limit-of", &pid], &["EPERM"]);
@@ -225,10 +221,58 @@ fn a_fork_bomb_ends_and_leaves_nothing() {
     assert!(!report.outcome.is_success(), "{report:?}");
     assert!(started.elapsed() < Duration::from_secs(20));
     assert_eq!(holding(&word), Vec::<i32>::new());
-    let control = ground.outside(&["fork", "100", "1"]);
-    assert!(control.succeeded(), "{control:?}");
-    let act = Act::from(&probe(&ground, &policy, &["fork", "100", "2"]));
-    assert!(!act.succeeded(), "{act:?}");
+    let control = std::process::Command::new("sh").args(["-c", CROWD]).status();
+    assert!(control.unwrap().success(), "control");
+    is_over_its_limit(&ground, &policy);
+}
+
+/// Has a hundred processes at once, for long enough to be seen by whoever looks now and then.
+const CROWD: &str = "i=0; while [ $i -lt 100 ]; do sleep 1 & i=$((i+1)); done; wait";
+
+/// The kernel refuses the run more processes where a group counts them; elsewhere the guard ends it.
+#[track_caller]
+fn is_over_its_limit(ground: &Ground, policy: &Policy) {
+    let report = ground.shell(policy, CROWD);
+    let limit = LimitKind::Pids;
+    assert_eq!(report.outcome, Outcome::Limit { limit }, "{report:?}");
+}
+
+/// Sleeps so many seconds, as the user that commands run as.
+fn sleeper(seconds: u64) -> Child {
+    let mut command = std::process::Command::new("sleep");
+    command.arg(seconds.to_string());
+    if let Some(owner) = factory::sandbox::Sandbox::tree_owner() {
+        command.gid(owner).uid(owner);
+    }
+    command.spawn().unwrap()
+}
+
+#[test]
+fn what_the_user_starts_elsewhere_takes_nothing_from_a_run() {
+    let ground = Ground::new();
+    let mut policy = legacy();
+    policy.limits.pids = 20;
+    let (word, go) = (unique("legacy-elsewhere"), ground.word("go"));
+    let script = format!("until [ -e {go} ]; do sleep 0.05; done; ./probe fork 10 20; : {word}");
+    let report = std::thread::scope(|scope| {
+        let run = scope.spawn(|| ground.shell(&policy, &script));
+        let end = Instant::now() + Duration::from_secs(20);
+        // Once the command is there, the others have been counted.
+        while holding(&word).is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut others: Vec<Child> = (0..60).map(|_| sleeper(60)).collect();
+        ground.file("go", "");
+        let report = run.join().unwrap();
+        for other in &mut others {
+            other.kill().unwrap();
+            other.wait().unwrap();
+        }
+        report
+    });
+    assert_eq!(stdout(&report), "ok 10", "{report:?}");
+    // Its own are still counted.
+    is_over_its_limit(&ground, &policy);
 }
 
 #[test]
@@ -334,4 +378,141 @@ fn a_launcher_that_is_killed_leaves_nothing() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(!alive(launcher.id() as i32));
+}
+
+/// A run that has a daemon and tells where its tree is, with the processes that watch over it: the guard, then the first
+/// process of the run.
+struct Watched {
+    launcher: Child,
+    word: String,
+    scratch: PathBuf,
+    watchers: [i32; 2],
+}
+
+fn watched(ground: &Ground) -> Watched {
+    let repository = ground.path("repository");
+    fs::create_dir(&repository).unwrap();
+    fs::write(repository.join("file"), "x").unwrap();
+    let script =
+        "git init --quiet . && git add . && git -c user.name=a -c user.email=a@localhost commit --quiet -m base";
+    let made = std::process::Command::new("sh")
+        .args(["-c", script])
+        .current_dir(&repository)
+        .status();
+    assert!(made.unwrap().success());
+    let word = unique("legacy-watched");
+    let out = ground.path("out");
+    let run = format!("pwd; setsid sh -c 'sleep 50; : {word}' & exec sh -c 'sleep 60; true' {word}");
+    let mut launcher = std::process::Command::new(program())
+        .args(["exec", "--profile", "legacy-kernel", "--", "sh", "-c", &run])
+        .current_dir(&repository)
+        .env("HOME", ground.path("home"))
+        .env("XDG_CACHE_HOME", ground.path("cache"))
+        .stdout(fs::File::create(&out).unwrap())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while holding(&word).len() < 3 || !fs::read_to_string(&out).unwrap().ends_with('\n') {
+        assert!(Instant::now() < end && launcher.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let is_guard = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.ends_with(b"\0sandbox-guard\0")
+    };
+    let below = descendants(launcher.id() as i32);
+    let watchers: Vec<i32> = below.into_iter().filter(is_guard).collect();
+    Watched {
+        scratch: Path::new(fs::read_to_string(&out).unwrap().trim())
+            .parent()
+            .unwrap()
+            .to_owned(),
+        watchers: watchers.try_into().unwrap(),
+        launcher,
+        word,
+    }
+}
+
+fn send(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+}
+
+#[track_caller]
+fn is_gone(scratch: &Path) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while scratch.exists() {
+        assert!(Instant::now() < end, "{} is left", scratch.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn either_of_the_two_that_watch_over_a_run_leaves_nothing_when_the_other_is_killed() {
+    for killed in [0, 1] {
+        let ground = Ground::new();
+        let mut run = watched(&ground);
+        send(run.watchers[killed], Signal::SIGKILL);
+        assert_ne!(run.launcher.wait().unwrap().code(), Some(0));
+        assert!(vanishes(&run.word, Duration::from_secs(10)), "watcher {killed}");
+        is_gone(&run.scratch);
+    }
+}
+
+/// A directory beside those of runs, removed with this.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn new(place: &Path, name: &str) -> Self {
+        let path = place.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "x").unwrap();
+        Beside(path)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_private_directory_that_nobody_holds_is_removed_by_the_next_run_and_no_other_is() {
+    let ground = Ground::new();
+    let report = ground.shell(&legacy(), "pwd");
+    let place = scratch(&report).parent().unwrap().to_owned();
+    let uuid = || {
+        fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let name = || format!("factory-bare-{}", uuid());
+    // What the death of both that watch over a run leaves.
+    let abandoned = Beside::new(&place, &name());
+    fs::set_permissions(&abandoned.0, fs::Permissions::from_mode(0o000)).unwrap();
+    let held = Beside::new(&place, &name());
+    let holder = fs::File::open(&held.0).unwrap();
+    holder.lock().unwrap();
+    let named_otherwise = Beside::new(&place, &format!("factory-bare-of-{}", uuid()));
+    let linked = place.join(name());
+    std::os::unix::fs::symlink(&named_otherwise.0, &linked).unwrap();
+    let of_others = is_root().then(|| Beside::new(&place, &name()));
+    if let Some(Beside(path)) = &of_others {
+        std::os::unix::fs::chown(path, Some(54_321), None).unwrap();
+    }
+    assert!(ground.shell(&legacy(), "true").outcome.is_success());
+    assert!(!abandoned.0.exists());
+    for kept in [Some(&held), Some(&named_otherwise), of_others.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        assert!(kept.0.join("file").exists(), "{}", kept.0.display());
+    }
+    assert!(linked.is_symlink());
+    fs::remove_file(linked).unwrap();
+    drop(holder);
+    assert!(ground.shell(&legacy(), "true").outcome.is_success());
+    assert!(!held.0.exists(), "nobody holds it any more");
 }

@@ -1,5 +1,6 @@
 //! I: configuration and degradation.
 
+use crate::attack::case::Judge::Outside;
 use crate::attack::case::Severity::{Critical, High, Low, Medium};
 use crate::attack::case::{Case, Trait, absent, act, product};
 use crate::attack::product;
@@ -58,8 +59,9 @@ pub(super) const CASES: &[Case] = &[
         "no-userns",
         Critical,
         "without user namespaces the command runs unconfined",
-        &["hello"],
+        &["create", "{outside}/victim", "{outside}/new"],
     )
+    .judged(Outside)
     .from(&[Trait::NoUserNamespaces])
     .may_refuse(),
     product(

@@ -265,6 +265,7 @@ pub(super) const CASES: &[Case] = &[
     .judged(Outside)
     .with_bystander()
     .heard_about("a file")
+    .also_by_chance()
     .alone(),
     product(
         "X33",

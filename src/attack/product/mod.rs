@@ -113,14 +113,24 @@ fn factory(ground: &Ground, home: &Path) -> Command {
     command
 }
 
+/// One of its commands that start others, under the profile that is attacked.
+fn under_profile(ground: &Ground, home: &Path, subcommand: &str) -> Command {
+    let mut command = factory(ground, home);
+    if let Some(config_home) = ground
+        .profiles
+        .as_deref()
+        .and_then(|profiles| profiles.ancestors().nth(2))
+    {
+        command.env("XDG_CONFIG_HOME", config_home);
+    }
+    command.args([subcommand, "--profile", &ground.policy.profile]);
+    command
+}
+
 /// `factory exec --json` of a command in a repository: the document, and the text that it was read from.
 fn exec_json(ground: &Ground, repository: &Path, argv: &[&str]) -> Result<(Value, String), AttackError> {
-    let mut command = factory(ground, ground.scratch.path());
-    command
-        .args(["exec", "--json", "--repo"])
-        .arg(repository)
-        .arg("--")
-        .args(argv);
+    let mut command = under_profile(ground, ground.scratch.path(), "exec");
+    command.args(["--json", "--repo"]).arg(repository).arg("--").args(argv);
     let output = command.output().map_err(start)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let document = serde_json::from_str(&text).unwrap_or(Value::Null);

@@ -1,6 +1,6 @@
 //! Checks of `factory run`, with answers from a file: what a hostile proposal or command does to the repository.
 
-use super::{exec_json, factory, finding, git_in, place, start, useless, wrote};
+use super::{exec_json, factory, finding, git_in, place, start, under_profile, useless, wrote};
 use crate::attack::score::Finding;
 use crate::attack::site::holding;
 use crate::attack::{AttackError, Ground};
@@ -104,10 +104,10 @@ impl Project {
         fs::write(answers.join("1.json"), answer).map_err(wrote(&answers))?;
         let file = self.place.join(format!("{name}.json"));
         fs::write(&file, order.to_string()).map_err(wrote(&file))?;
-        let mut command = factory(ground, &self.place.join("home"));
+        let mut command = under_profile(ground, &self.place.join("home"), "run");
         command
             // Many acceptance commands here hold on the base as well: the model is to be asked all the same.
-            .args(["run", "--fresh", "--json", "--max-attempts", "1"])
+            .args(["--fresh", "--json", "--max-attempts", "1"])
             .args(["--branch", BRANCH, "--repo"])
             .arg(&self.repository)
             .arg("--state-dir")
@@ -620,10 +620,13 @@ pub(in crate::attack) fn large_proposal(ground: &Ground) -> Result<Finding, Atta
 
 pub(in crate::attack) fn file_modes(ground: &Ground) -> Result<Finding, AttackError> {
     let project = Project::new(ground, &[])?;
+    // Without namespaces no mode can be changed by a name, so that a program takes the place of a file as well.
+    let script =
+        "rm a.txt && cp /bin/sh a.txt && test -x a.txt && { chmod 4777 scripts/verify.sh && chmod 0 scripts || true; }";
     let (passed, said) = project.run(
         ground,
         "WO-01",
-        &["sh -c 'chmod 4777 a.txt scripts/verify.sh && chmod 0 scripts'"],
+        &[&format!("sh -c '{script}'")],
         &[("a.txt", "old\n", "new\n")],
     )?;
     if !passed {
@@ -692,9 +695,9 @@ pub(in crate::attack) fn quoted_output(ground: &Ground) -> Result<Finding, Attac
         prompts.display(),
         answer.display()
     );
-    let mut command = factory(ground, &project.place.join("home"));
+    let mut command = under_profile(ground, &project.place.join("home"), "run");
     let output = command
-        .args(["run", "--json", "--max-attempts", "2", "--branch", BRANCH, "--repo"])
+        .args(["--json", "--max-attempts", "2", "--branch", BRANCH, "--repo"])
         .arg(&project.repository)
         .arg("--state-dir")
         .arg(project.place.join("state"))
@@ -756,9 +759,9 @@ pub(in crate::attack) fn hostile_trees(ground: &Ground) -> Result<Finding, Attac
         project.git(&["commit-tree", "-m", "x", &tree])
     };
     let run = |revision: &str| {
-        let mut command = factory(ground, ground.scratch.path());
+        let mut command = under_profile(ground, ground.scratch.path(), "exec");
         command
-            .args(["exec", "--json", "--rev", revision, "--repo"])
+            .args(["--json", "--rev", revision, "--repo"])
             .arg(&project.repository);
         let output = command.args(["--", "ls", "-a"]).output().map_err(start)?;
         let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -172,7 +172,8 @@ pub(in crate::attack) fn many_at_once(ground: &Ground) -> Result<Finding, Attack
         layers: vec![site.path("tree")],
     };
     let one = async |number: usize| {
-        let script = format!("echo {number} >/tmp/mine; echo {number} >mine; sleep 0.2; cat /tmp/mine mine");
+        // Where `/tmp` is not its own, a run is told of another place.
+        let script = format!("echo {number} >$TMPDIR/mine; echo {number} >mine; sleep 0.2; cat $TMPDIR/mine mine");
         let report = sandbox
             .run(&ground.policy, &tree, &Command::new(["sh", "-c", &script]), None)
             .await;

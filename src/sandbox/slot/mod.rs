@@ -420,11 +420,21 @@ impl Running {
 
     fn sample(&mut self, groups: &Groups) -> Option<LimitKind> {
         let counts = groups.counts();
-        let seen = self.meter.sample();
-        let now = Peak {
-            memory_bytes: groups.memory().unwrap_or(seen.memory_bytes),
-            processes: groups.processes().unwrap_or(seen.processes),
-            cpu_ms: counts.cpu_ms.unwrap_or(seen.cpu_ms),
+        let now = match (groups.memory(), groups.processes(), counts.cpu_ms) {
+            (Some(memory_bytes), Some(processes), Some(cpu_ms)) => Peak {
+                memory_bytes,
+                processes,
+                cpu_ms,
+            },
+            // To look at each process takes long when there are many, and meanwhile nothing is reaped.
+            (memory_bytes, processes, cpu_ms) => {
+                let seen = self.meter.sample();
+                Peak {
+                    memory_bytes: memory_bytes.unwrap_or(seen.memory_bytes),
+                    processes: processes.unwrap_or(seen.processes),
+                    cpu_ms: cpu_ms.unwrap_or(seen.cpu_ms),
+                }
+            }
         };
         let peak = Peak {
             memory_bytes: self.peak.memory_bytes.max(now.memory_bytes),
@@ -440,7 +450,7 @@ impl Running {
         // Reserved by a sum that counts shared pages more than once, so what it finds is looked at again.
         let over = groups.memory().is_none() && {
             let room = self.memory.saturating_sub(self.meter.socket_bytes());
-            seen.memory_bytes > room && self.meter.exceeds(room)
+            now.memory_bytes > room && self.meter.exceeds(room)
         };
         if starved || over {
             Some(LimitKind::Memory)

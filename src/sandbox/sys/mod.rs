@@ -305,7 +305,7 @@ pub(super) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Ending {
     /// By itself, with an exit code.
     Exited(i32),

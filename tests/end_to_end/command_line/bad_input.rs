@@ -211,8 +211,14 @@ fn a_dirty_checkout_is_allowed_left_alone_and_told_apart_from_the_base() {
     );
 
     let ended = place.run(&["--json", "--branch=factory/b", "order.json"]).succeeded();
-    let opened: Value = serde_json::from_str(ended.text().lines().next().unwrap()).unwrap();
-    assert_eq!((&opened["dirty"], &opened["base"]), (&json!(true), &json!(head)));
+    let mut events = ended
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .collect::<Vec<_>>();
+    events.retain(|event| event["event"] == "checkout.seen");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!((&events[0]["dirty"], &events[0]["base"]), (&json!(true), &json!(head)));
 
     let ended = place.exec(&["--", "sh", "-c", "cat a.txt; ls"]).succeeded();
     assert_eq!(ended.text(), "base\na.txt\nscripts\n");

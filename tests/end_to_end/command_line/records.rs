@@ -152,7 +152,9 @@ fn the_events_of_a_run_are_those_of_the_closed_list_and_end_once() {
         "promotion.committed",
         "run.completed",
     ];
-    assert_eq!(names, expected);
+    // The look at the checkout goes on beside the run, and is told when it is over.
+    let (seen, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| *name == "checkout.seen");
+    assert_eq!((seen.len(), names), (1, expected.to_vec()));
     for (event, seq) in events.iter().zip(1..) {
         assert_eq!(event["seq"], seq);
     }
