@@ -3,13 +3,11 @@
 mod bad_input;
 mod contention;
 mod documents;
-mod ended;
 mod exec;
 mod interrupted;
 mod kernel;
 mod money;
 mod odd;
-mod place;
 mod receipts;
 mod records;
 mod recovery;
@@ -18,5 +16,4 @@ mod satisfied;
 mod synthetic;
 mod terminal;
 
-use ended::Ended;
-use place::Place;
+use crate::support::{Ended, Place};
