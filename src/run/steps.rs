@@ -15,7 +15,7 @@ use super::room;
 use super::state::{Event, Patience};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::{BaseEntry, ChangeSet};
-use crate::durable::ensure_dir;
+use crate::durable::{crash_point, ensure_dir};
 use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, Finish, LlmError, Request, Usage, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
@@ -227,6 +227,7 @@ impl Run<'_> {
         let base = base(cache_dir, self.snapshot, self.setup.policy.tree).map_err(|error| workspace_failure(&error))?;
         let scratch = self.scratch();
         ensure_dir(&scratch).map_err(|error| Failure::new(&error, Situation::Storage))?;
+        crash_point("the ground is prepared");
         Ok(Ground { sandbox, base, scratch })
     }
 
@@ -276,6 +277,7 @@ impl Run<'_> {
             signal = self.cancel.wait() => return Err(Fault::exception(interrupted(signal))),
             answered = self.provider.ask(&request) => answered,
         };
+        crash_point("the model has answered, nothing is stored");
         match answered {
             Ok(answer) => self.store(attempt, (key, digest), &request, answer),
             Err(error) => self.unanswered(attempt, (key, digest), patience, &error),
@@ -347,6 +349,7 @@ impl Run<'_> {
 
     fn begin_attempt(&mut self, attempt: u32) -> Result<(), Fault> {
         self.artifacts.begin_attempt(attempt)?;
+        crash_point("the directory of the attempt is there, and empty");
         self.attempts.push(AttemptSummary {
             n: attempt,
             stage: None,
@@ -667,6 +670,7 @@ impl Run<'_> {
             Verdict::Limited(_, finding, evidence) => ("limited", Some(finding), evidence),
         };
         self.write_evidence(attempt, evidence)?;
+        crash_point("the artifacts of the verdict are written, the verdict not recorded");
         self.rungs.clone_from(&evidence.rungs);
         let canonical = evidence.canonical();
         // A commit may name it, so it has to outlive the artifacts.
