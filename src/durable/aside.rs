@@ -63,7 +63,9 @@ impl Aside {
         names.retain(|name| name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes()));
         for name in &names {
             let name = name.to_string_lossy();
-            let Some((own, _)) = name.split_once(SUFFIX) else { continue };
+            let Some((own, _)) = name.split_once(SUFFIX) else {
+                continue;
+            };
             let aside = directory.join(format!("{own}{SUFFIX}"));
             // What lies beside an aside file, as a database's own journal does, goes when that is gone.
             let held = File::open(&aside).ok();

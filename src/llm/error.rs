@@ -294,9 +294,7 @@ impl Problem for LlmError {
             LlmError::CommandStart { .. }
             | LlmError::CommandWatch { .. }
             | LlmError::CommandPipe { .. }
-            | LlmError::Client { .. } => {
-                FailureClass::Host
-            }
+            | LlmError::Client { .. } => FailureClass::Host,
             LlmError::Transport { .. } | LlmError::Timeout { .. } | LlmError::CommandFailed { temporary: true, .. } => {
                 FailureClass::ProviderTransient
             }
@@ -332,7 +330,9 @@ impl Problem for LlmError {
             LlmError::ReplayRead { .. } => "check that it is a regular file that you may read",
             LlmError::CommandEmpty => "name the program and its arguments",
             LlmError::CommandStart { .. } => "check that the program is on PATH and executable",
-            LlmError::CommandWatch { .. } => "check that the program of this process is still where it was started from",
+            LlmError::CommandWatch { .. } => {
+                "check that the program of this process is still where it was started from"
+            }
             LlmError::CommandFailed { temporary: false, .. } => {
                 "run the program by hand with a prompt on its standard input; exit code 75 would mean \"try again later\""
             }

@@ -38,13 +38,24 @@ impl Place {
 
     /// The same without a commit, an order or an answer.
     pub(crate) fn empty() -> Self {
-        let place = Place {
-            temp: tempfile::Builder::new().prefix("factory-test-").tempdir().unwrap(),
-        };
+        let place = Place { temp: scratch() };
         for directory in ["repository", "home", "tmp", "answers"] {
             fs::create_dir(place.path(directory)).unwrap();
         }
         place.git(&["init", "--quiet", "--initial-branch=work"]);
+        place
+    }
+
+    /// The same once more, with the times of its files; in memory where that can be had, for what is done a hundred times.
+    pub(crate) fn copy(&self) -> Self {
+        let memory = tempfile::Builder::new().prefix("factory-test-").tempdir_in("/dev/shm");
+        let place = Place {
+            temp: memory.unwrap_or_else(|_| scratch()),
+        };
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "--no-target-directory"])
+            .args([self.path(""), place.path("")]);
+        assert!(copy.status().unwrap().success());
         place
     }
 
@@ -195,13 +206,13 @@ impl Place {
         {
             let name = path.file_name().unwrap().to_string_lossy();
             assert!(!name.ends_with("lock") && !name.ends_with(".aside"), "{path:?}");
-            assert!(!name.starts_with("tmp_object"), "{path:?}");
+            assert!(!name.starts_with("tmp_obj"), "{path:?}");
         }
     }
 
     /// Nothing runs, is mounted or lies in the directory for temporary files any more, also when a call was killed.
     #[track_caller]
-    fn is_quiet(&self) {
+    pub(crate) fn is_quiet(&self) {
         let home = format!("HOME={}", self.word("home"));
         let end = Instant::now() + Duration::from_secs(5);
         while !holding_in_environment(&home).is_empty() {
@@ -224,6 +235,10 @@ impl Drop for Place {
             self.is_quiet();
         }
     }
+}
+
+fn scratch() -> TempDir {
+    tempfile::Builder::new().prefix("factory-test-").tempdir().unwrap()
 }
 
 /// The order of a place.
