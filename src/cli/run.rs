@@ -2,7 +2,7 @@
 
 use super::{check, exit, output, problem, words};
 use crate::config::{Environment, ProviderSpec};
-use crate::llm::{ChatSettings, LlmError, PriceTable, Provider};
+use crate::llm::{self, ChatSettings, DEFAULT_TOTAL_TIMEOUT, LlmError, PriceTable, Provider};
 use crate::promote::BranchMode;
 use crate::run::{
     BranchWish, Budget, Cancel, Cap, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName,
@@ -233,7 +233,11 @@ fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider
         .map_err(|error| Failure::new(&error, Situation::Usage))?;
     let made = match spec {
         ProviderSpec::Replay(directory) => Provider::replay(&directory),
-        ProviderSpec::Command(argv) => Provider::command(argv),
+        ProviderSpec::Command(argv) => {
+            let program = own_program()?;
+            let command = llm::Command::new(argv, DEFAULT_TOTAL_TIMEOUT);
+            command.map(|command| Provider::Command(command.watched_by(&program)))
+        }
         ProviderSpec::Chat { base_url } => {
             if environment.model(arguments.model.clone()).is_none() {
                 return Err(problem::usage("the provider needs to know which model to ask")

@@ -63,11 +63,11 @@ impl Environment {
         }
     }
 
-    /// Arms the crash points of this process, for tests: `FACTORY_CRASH_AT` is the number of the one at which it ends, and
-    /// `FACTORY_CRASH_LOG` the file that gets the names of those that it passes.
+    /// Arms the crash points of this process, for tests: `FACTORY_CRASH_AT` is the number or the name of the one at which it
+    /// ends, and `FACTORY_CRASH_LOG` the file that gets the names of those that it passes.
     #[cfg(debug_assertions)]
     pub fn arm_crash_points(&self) {
-        let at = env::var("FACTORY_CRASH_AT").ok().and_then(|at| at.parse().ok());
+        let at = env::var("FACTORY_CRASH_AT").ok();
         let log = env::var_os("FACTORY_CRASH_LOG").map(PathBuf::from);
         if at.is_some() || log.is_some() {
             crate::durable::arm_crash_points(at, log.as_deref()).expect("a test names a file that can be created");

@@ -13,8 +13,8 @@ use std::{
 
 #[cfg(debug_assertions)]
 struct Armed {
-    /// The point at which the process ends, counted from one.
-    at: Option<u64>,
+    /// The point at which the process ends: its number, counted from one, or its name.
+    at: Option<String>,
     /// Where the name of each point is written when it is passed.
     log: Option<File>,
     passed: AtomicU64,
@@ -23,13 +23,13 @@ struct Armed {
 #[cfg(debug_assertions)]
 static ARMED: OnceLock<Armed> = OnceLock::new();
 
-/// Arms the crash points of this process: it ends at the one numbered `at`, and writes the name of each that it passes as a
+/// Arms the crash points of this process: it ends at the one that has `at` as its number or its name, and writes the name of each that it passes as a
 /// line of `log`.
 ///
 /// # Errors
 /// When the file cannot be created.
 #[cfg(debug_assertions)]
-pub fn arm_crash_points(at: Option<u64>, log: Option<&Path>) -> std::io::Result<()> {
+pub fn arm_crash_points(at: Option<String>, log: Option<&Path>) -> std::io::Result<()> {
     let log = log.map(File::create).transpose()?;
     // Whoever armed them first has them: a process has one command line.
     let _ = ARMED.set(Armed {
@@ -49,7 +49,11 @@ pub fn crash_point(name: &str) {
             // A test that finds its list short fails by itself.
             let _ = writeln!(log, "{name}");
         }
-        if armed.at == Some(number) {
+        if armed
+            .at
+            .as_ref()
+            .is_some_and(|at| at == name || *at == number.to_string())
+        {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }

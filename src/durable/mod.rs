@@ -5,13 +5,16 @@
 //! - What is created exclusively never replaces anything, not even a dangling symlink.
 //! - A lock is the kernel's (`flock(2)`): it ends with the process that holds it, however that ends.
 //!
-//! A kill in the middle may leave a file named `.NAME.*.aside`; it carries nothing that anybody was told about, and
-//! [`remove_asides`] removes it. Deliberately unknown here: what the bytes mean, and where a program keeps its state.
+//! A new file has no name at all until it is whole, so that a kill in the middle leaves nothing. Where that cannot be had, and
+//! when a file is replaced, it may leave one named `.NAME.*.aside`; it carries nothing that anybody was told about, and
+//! [`Aside::remove_abandoned`] and [`remove_asides`] remove it. Deliberately unknown here: what the bytes mean, and where a
+//! program keeps its state.
 
 mod aside;
 mod crash;
 mod error;
 mod lock;
+mod nameless;
 mod process;
 mod remains;
 mod remove;
@@ -25,6 +28,8 @@ pub use lock::Lock;
 pub use process::{Fate, ProcessMark, boot_id};
 pub use remains::{Removal, Removed, is_older, on_disk, remove_asides, tree_bytes};
 pub use remove::remove_tree;
+
+use nameless::Nameless;
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -48,9 +53,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DurableE
 /// # Errors
 /// [`DurableError::Exists`] when anything has that name already; `Host` when the file system refuses.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
-    let mut aside = Aside::create(path)?;
-    aside.write(bytes, 0o600)?;
-    aside.publish_new()
+    match Nameless::create(path) {
+        Some(file) => file.publish_new(bytes),
+        None => {
+            let mut aside = Aside::create(path)?;
+            aside.write(bytes, 0o600)?;
+            aside.publish_new()
+        }
+    }
 }
 
 /// Creates the directory at `path`, for its owner alone; its parent must exist.

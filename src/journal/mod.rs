@@ -308,7 +308,9 @@ impl Journal {
     /// something else under that name.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Sha256, JournalError> {
         self.require_write_access()?;
-        blob::put(&self.blobs, bytes)
+        let digest = blob::put(&self.blobs, bytes)?;
+        crash_point("a blob is there, no entry names it");
+        Ok(digest)
     }
 
     /// The payload with this digest.

@@ -2,7 +2,7 @@
 
 use super::JournalError;
 use super::chain::Link;
-use crate::durable::{Aside, DurableError, ensure_dir};
+use crate::durable::{Aside, DurableError, crash_point, ensure_dir};
 use crate::types::Sha256;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -117,8 +117,10 @@ pub(super) fn create_if_absent(state_dir: &Path, database: &Path) -> Result<(), 
     if exists {
         return Ok(());
     }
+    Aside::remove_abandoned(database).map_err(refused)?;
     let aside = Aside::create(database).map_err(refused)?;
     build(aside.path()).map_err(JournalError::sql("create", database))?;
+    crash_point("the journal is built, and has no name yet");
     match aside.publish_new() {
         // Another process was faster; its journal is as good as ours.
         Ok(()) | Err(DurableError::Exists { .. }) => Ok(()),

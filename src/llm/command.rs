@@ -1,10 +1,12 @@
 //! A program as provider.
 
+use super::watch::Watcher;
 use super::{Answer, Excerpt, Finish, LlmError, MAX_ANSWER_BYTES, Request};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,10 +28,12 @@ const GRACE: Duration = Duration::from_secs(1);
 /// whole, 75 that the same request may be answered later, anything else that it will not be. Its standard error is for people.
 ///
 /// The program is the operator's: it runs with their rights and environment, in a process group of its own that is killed
-/// when the time is over or nobody waits any more.
+/// when the time is over or nobody waits any more; with a watcher also when this process is killed. A program that leaves
+/// its group on purpose is on its own.
 pub struct Command {
     argv: Vec<OsString>,
     timeout: Duration,
+    watcher: Option<PathBuf>,
 }
 
 impl fmt::Debug for Command {
@@ -50,8 +54,22 @@ impl Command {
     pub fn new<I: IntoIterator<Item = S>, S: Into<OsString>>(argv: I, timeout: Duration) -> Result<Self, LlmError> {
         let argv: Vec<OsString> = argv.into_iter().map(Into::into).collect();
         match argv.first() {
-            Some(program) if !program.is_empty() => Ok(Command { argv, timeout }),
+            Some(program) if !program.is_empty() => Ok(Command {
+                argv,
+                timeout,
+                watcher: None,
+            }),
             _ => Err(LlmError::CommandEmpty),
+        }
+    }
+
+    /// Has `program`, a binary that opens [`watcher_door`](super::watcher_door), end what was asked when this process is
+    /// killed.
+    #[must_use]
+    pub fn watched_by(self, program: &Path) -> Self {
+        Command {
+            watcher: Some(program.to_owned()),
+            ..self
         }
     }
 
@@ -133,24 +151,29 @@ impl Interrupted {
 /// A started program; its process group is killed on drop unless it ended by itself.
 struct Running {
     child: Child,
+    /// Who leads the group, unless the program does.
+    watcher: Option<Watcher>,
 }
 
 impl Running {
     fn start(command: &Command) -> Result<Self, LlmError> {
         let (program, arguments) = command.argv.split_first().ok_or(LlmError::CommandEmpty)?;
+        let watcher = command.watcher.as_deref().map(Watcher::start).transpose();
+        let watcher = watcher.map_err(|source| LlmError::CommandWatch { source })?;
+        let group = watcher.as_ref().and_then(Watcher::group);
         let child = tokio::process::Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
+            .process_group(group.unwrap_or(0))
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| LlmError::CommandStart {
                 program: command.program(),
                 source,
             })?;
-        Ok(Running { child })
+        Ok(Running { child, watcher })
     }
 
     /// Writes the prompt and reads the answer at the same time: a program need not read before it writes, nor at all.
@@ -201,7 +224,8 @@ impl Running {
     fn kill_group(&self) {
         // A program that was waited for has no id any more, and its number may belong to somebody else by now.
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(group) = id.and_then(rustix::process::Pid::from_raw) {
+        let group = id.and_then(|id| self.watcher.as_ref().map_or(Some(id), Watcher::group));
+        if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
             // It fails when the group is gone already, which is what was wanted.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }

@@ -105,6 +105,12 @@ pub enum LlmError {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// Nobody would end the program if this process were killed.
+    #[error("cannot start the watcher of the model command")]
+    CommandWatch {
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// The program cannot be talked to.
     #[error("cannot talk to the model command `{program}`")]
     CommandPipe {
@@ -285,9 +291,10 @@ impl LlmError {
 impl Problem for LlmError {
     fn class(&self) -> FailureClass {
         match self {
-            LlmError::CommandStart { .. } | LlmError::CommandPipe { .. } | LlmError::Client { .. } => {
-                FailureClass::Host
-            }
+            LlmError::CommandStart { .. }
+            | LlmError::CommandWatch { .. }
+            | LlmError::CommandPipe { .. }
+            | LlmError::Client { .. } => FailureClass::Host,
             LlmError::Transport { .. } | LlmError::Timeout { .. } | LlmError::CommandFailed { temporary: true, .. } => {
                 FailureClass::ProviderTransient
             }
@@ -323,6 +330,9 @@ impl Problem for LlmError {
             LlmError::ReplayRead { .. } => "check that it is a regular file that you may read",
             LlmError::CommandEmpty => "name the program and its arguments",
             LlmError::CommandStart { .. } => "check that the program is on PATH and executable",
+            LlmError::CommandWatch { .. } => {
+                "check that the program of this process is still where it was started from"
+            }
             LlmError::CommandFailed { temporary: false, .. } => {
                 "run the program by hand with a prompt on its standard input; exit code 75 would mean \"try again later\""
             }

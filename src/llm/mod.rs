@@ -15,6 +15,7 @@ mod error;
 mod price;
 mod replay;
 mod retry;
+mod watch;
 
 pub use answer::{Answer, Finish, Request, Usage, request_digest};
 pub use chat::{Chat, ChatSettings, OutputLimitField};
@@ -23,6 +24,7 @@ pub use error::{Excerpt, LlmError};
 pub use price::{Price, PriceError, PriceTable};
 pub use replay::Replay;
 pub use retry::{backoff, parse_retry_after};
+pub use watch::watcher_door;
 
 use std::ffi::OsString;
 use std::path::Path;

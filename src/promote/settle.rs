@@ -1,6 +1,7 @@
 //! What became of a promotion that was announced and never reported, because the process that made it was killed.
 
 use super::{PromoteError, Promotion, branch, stopped};
+use crate::durable::crash_point;
 use crate::types::ObjectId;
 use crate::workspace::{BranchSwap, Repository};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,7 @@ pub fn settle(repo: &Repository, announced: &Announced, since: SystemTime) -> Re
         })
     };
     repo.remove_stale_lock(branch, *commit, since).map_err(fail)?;
+    crash_point("a stale lock is out of the way");
     let found = repo.branch_tip(branch).map_err(fail)?;
     // Somebody may have gone on from our commit; then it arrived.
     if let Some(tip) = found

@@ -58,6 +58,7 @@ pub async fn run(
     let mut journal = Journal::open(&setup.places.state_dir).map_err(unreadable)?;
     let purpose = format!("order {}", setup.order.id);
     let lock = hold(&repository, &purpose, setup.patience, &mut cancel).await?;
+    crash_point("the repository is taken");
     for recovered in recover(&mut journal, &repository, setup.exit_code)? {
         observe(&Told::Recovered(&recovered));
     }
@@ -451,6 +452,7 @@ impl<'a> Run<'a> {
         if let Err(error) = remove_tree(&self.scratch()) {
             tracing::warn!(%error, "a directory of changes is left behind");
         }
+        crash_point("the changes are removed, the run is not closed");
         // The journal's entry first: it is the record, and the file beside it the copy.
         self.journal(Phase::Fact, "run.completed", None, bounded(&summary))
             .map_err(|error| Failure::new(&error, Situation::Storage))?;
@@ -458,6 +460,7 @@ impl<'a> Run<'a> {
         if let Err(error) = self.artifacts.seal("summary.json", &json(&summary)) {
             tracing::warn!(%error, "the run has no summary.json; `factory show` has what would be in it");
         }
+        crash_point("the summary is written, the repository still taken");
         (self.observe)(&Told::Completed {
             run: Some(self.id),
             verdict: summary.verdict,

@@ -16,7 +16,7 @@ use super::ground::{Cancel, promote_failure, workspace_failure};
 use super::hold::hold;
 use super::past::{is_on, unreadable};
 use super::summary::{AttemptSummary, SCHEMA, Summary, UsageSummary, VerdictName};
-use crate::durable::{Fate, remove_tree};
+use crate::durable::{Fate, crash_point, remove_tree};
 use crate::journal::{Entry, Journal, Phase, Recorded};
 use crate::llm::Usage;
 use crate::promote::{Announced, Settled, settle};
@@ -277,12 +277,14 @@ pub(super) fn close(
         None if dead.announced()?.is_none() => Outcome::RolledBack,
         None => Outcome::Abandoned,
     };
+    crash_point("a dead run is settled, what it left is still there");
     if let Some(repository) = repository {
         let since = UNIX_EPOCH + Duration::from_millis(dead.opened_ms);
         let removed = repository.remove_unfinished_objects(since);
         removed.map_err(|error| workspace_failure(&error))?;
     }
     remove_scratch(dead);
+    crash_point("what a dead run left is removed");
     complete(journal, dead, &outcome, exit_code)?;
     Ok(Recovered {
         run: dead.run,
@@ -342,6 +344,7 @@ fn remove_scratch(dead: &Dead) {
 fn complete(journal: &mut Journal, dead: &Dead, outcome: &Outcome, exit_code: ExitCode) -> Result<(), Failure> {
     let summary = summary(dead, outcome, exit_code)?;
     append(journal, dead.run, "run.completed", super::engine::bounded(&summary))?;
+    crash_point("a dead run is closed, its summary not written");
     // The journal has it; the file beside it is a copy for people, and its directory may be gone.
     if let Err(error) = Artifacts::existing(&dead.opened.artifacts).seal("summary.json", &json(&summary)) {
         tracing::debug!(%error, "a dead run has no summary.json");

@@ -15,7 +15,7 @@ use super::room;
 use super::state::{Event, Patience};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::{BaseEntry, ChangeSet};
-use crate::durable::ensure_dir;
+use crate::durable::{crash_point, ensure_dir};
 use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, Finish, LlmError, Request, Usage, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
@@ -237,6 +237,7 @@ impl Run<'_> {
                 .in_situation(Situation::Storage)
                 .with_hint("see whether the cache directory is on a file system with locks")
         })?;
+        crash_point("the ground is prepared");
         Ok(Ground {
             sandbox,
             base,
@@ -291,6 +292,7 @@ impl Run<'_> {
             signal = self.cancel.wait() => return Err(Fault::exception(interrupted(signal))),
             answered = self.provider.ask(&request) => answered,
         };
+        crash_point("the model has answered, nothing is stored");
         match answered {
             Ok(answer) => self.store(attempt, (key, digest), &request, answer),
             Err(error) => self.unanswered(attempt, (key, digest), patience, &error),
@@ -362,6 +364,7 @@ impl Run<'_> {
 
     fn begin_attempt(&mut self, attempt: u32) -> Result<(), Fault> {
         self.artifacts.begin_attempt(attempt)?;
+        crash_point("the directory of the attempt is there, and empty");
         self.attempts.push(AttemptSummary {
             n: attempt,
             stage: None,
@@ -682,6 +685,7 @@ impl Run<'_> {
             Verdict::Limited(_, finding, evidence) => ("limited", Some(finding), evidence),
         };
         self.write_evidence(attempt, evidence)?;
+        crash_point("the artifacts of the verdict are written, the verdict not recorded");
         self.rungs.clone_from(&evidence.rungs);
         let canonical = evidence.canonical();
         // A commit may name it, so it has to outlive the artifacts.

@@ -6,6 +6,7 @@ use super::files::{self, Owner, io_error, open_top, remove_tree};
 use super::snapshot::Snapshot;
 use super::synthetic::{self, Base};
 use crate::change::ChangeSet;
+use crate::durable::crash_point;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,9 @@ impl Candidate {
     ) -> Result<Self, WorkspaceError> {
         let planned = changes::plan(snapshot, change_set)?;
         let changes = Layer::create(scratch)?;
+        crash_point("the directory of the changes is there, and empty");
         changes.fill(&planned, owner)?;
+        crash_point("the files of the changes are written");
         if base.has_repository() {
             let top = open_top(&changes.dir)?;
             synthetic::add_candidate(snapshot, change_set, base, (&top, &changes.dir), owner)?;

@@ -6,7 +6,7 @@ use super::files::{self, Owner, io_error, remove_tree};
 use super::names;
 use super::repository::{Repository, object_id, read};
 use super::snapshot::Snapshot;
-use crate::durable::{Removal, Removed, is_older, tree_bytes};
+use crate::durable::{Removal, Removed, crash_point, is_older, tree_bytes};
 use crate::types::{Bytes, ObjectId};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -161,6 +161,7 @@ impl TreeCache {
         if self.is_named(name, &marker) && !self.is_complete(name) {
             marker.0.set_len(0).map_err(fail)?;
             self.write(name, owner, fill)?;
+            crash_point("a tree is in its place, not marked as complete");
             marker.0.rewind().map_err(fail)?;
             marker.0.write_all(self.boot.as_bytes()).map_err(fail)?;
         }
@@ -249,6 +250,7 @@ impl TreeCache {
         let top = files::create_dir(&self.top, part_name.as_bytes(), owner)
             .map_err(|errno| io_error("create", &part.0, errno))?;
         fill(&top, &part.0)?;
+        crash_point("a tree is written aside");
         rustix::fs::renameat(&self.top, &part_name, &self.top, name)
             .map_err(|errno| io_error("rename into place", &tree, errno))
     }

@@ -7,6 +7,7 @@ mod attack;
 mod command_line;
 mod conformance;
 mod corpus;
+mod crash;
 mod doctor;
 mod embedding;
 mod endurance;

@@ -1,7 +1,8 @@
 //! Bad input gets a clear problem and the right exit code, from `run`, `exec` and `check`, for people and in JSON; the
 //! repository is byte for byte as it was, and nothing stays behind.
 
-use super::place::{Place, answer, order};
+use super::Place;
+use crate::support::place::{answer, order};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -420,7 +421,8 @@ fn places_inside_the_repository_are_refused() {
     place.untouched_by(|| {
         let mut exec = place.factory(&["exec", "--repo=repository", "--", "true"]);
         exec.env("XDG_CACHE_HOME", place.path("repository"));
-        super::Ended::of(exec.output().unwrap()).explains(64, &["the cache directory", "is inside the repository"]);
+        crate::support::Ended::of(exec.output().unwrap())
+            .explains(64, &["the cache directory", "is inside the repository"]);
     });
 }
 

@@ -1,7 +1,7 @@
 //! Many runs at once, and an operator who goes on working meanwhile: nothing is lost, nothing is done twice.
 
-use super::Ended;
-use super::place::{Place, answer, order};
+use super::{Ended, Place};
+use crate::support::place::{answer, order};
 use std::fs;
 use std::process::{Child, Command, Stdio};
 

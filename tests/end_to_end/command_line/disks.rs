@@ -2,7 +2,7 @@
 
 use super::Ended;
 use super::odd::on_a_small_disk;
-use super::place::{Place, answer};
+use crate::support::place::{Place, answer};
 use std::fs;
 
 /// How often the model was asked that notes it.
@@ -55,7 +55,7 @@ fn in_turn(place: &Place, options: &str, script: &str) -> Ended {
             "--mount",
         ])
         .args(["sh", "-e", "-c", &script, "sh"])
-        .arg(super::place::program());
+        .arg(crate::support::program());
     Ended::of(unshare.output().unwrap())
 }
 

@@ -1,7 +1,8 @@
 //! What README.md and docs/ tell people to type works as told.
 
-use super::Ended;
-use super::place::{Place, answer, program};
+use super::{Ended, Place};
+use crate::support::place::answer;
+use crate::support::program;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 

@@ -4,7 +4,7 @@
 //! counted in a run without a fault, and what was hit in the end is read from the record of the run with it.
 
 use super::Ended;
-use super::place::Place;
+use crate::support::place::Place;
 use crate::support::{has, in_parallel};
 use std::collections::BTreeSet;
 use std::fs;
@@ -97,7 +97,7 @@ fn traced(place: &Place, options: &[&str]) -> (Ended, String) {
     command
         .args(["--decode-fds=path", "--string-limit=8", "--output=trace"])
         .args(options)
-        .arg(super::place::program())
+        .arg(crate::support::program())
         .args(run(place));
     let ended = Ended::of(command.output().unwrap());
     (ended, fs::read_to_string(place.path("trace")).unwrap())

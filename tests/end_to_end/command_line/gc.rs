@@ -1,6 +1,6 @@
 //! `factory gc`: what was not needed for long goes, and nothing else.
 
-use super::place::{Place, answer, names, order};
+use crate::support::place::{Place, answer, names, order};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::Path;

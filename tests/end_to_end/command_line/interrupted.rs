@@ -1,7 +1,7 @@
 //! Interrupted at any time: the code of the signal, one problem, and nothing behind.
 
-use super::Ended;
-use super::place::{Place, order};
+use super::{Ended, Place};
+use crate::support::place::order;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::{Child, Command, Stdio};
@@ -144,7 +144,7 @@ fn a_hang_up_that_is_ignored_does_not_end_a_run() {
     let mut nohup = place.command("sh");
     nohup
         .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
-        .arg(super::place::program())
+        .arg(crate::support::program())
         .args(["run", "--repo=repository", &provider, "order.json"]);
     let run = start(nohup);
     wait_until("the model is asked", || place.path("asked").exists());
@@ -157,8 +157,7 @@ fn a_hang_up_that_is_ignored_does_not_end_a_run() {
 fn a_run_that_was_killed_is_shown_as_open_and_stands_in_nobodys_way() {
     let place = Place::new();
     let asked = place.word("asked");
-    // It ends soon by itself: nobody else ends it.
-    let provider = format!("--provider=command:sh -c 'touch {asked}; sleep 0.2'");
+    let provider = format!("--provider=command:sh -c 'touch {asked}; sleep 60'");
     let mut run = start(place.factory(&["run", "--repo=repository", &provider, "order.json"]));
     wait_until("the model is asked", || place.path("asked").exists());
     let before = place.snapshot("repository");

@@ -17,7 +17,7 @@ fn without(place: &Place, take_away: &str, arguments: &[&str]) -> Ended {
             "--mount",
         ])
         .args(["sh", "-e", "-c", &script, "sh"])
-        .arg(super::place::program())
+        .arg(crate::support::program())
         .args(arguments);
     Ended::of(unshare.output().unwrap())
 }

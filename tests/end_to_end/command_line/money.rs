@@ -1,7 +1,7 @@
 //! What may be spent, and what was.
 
 use super::Ended;
-use super::place::{Place, answer};
+use crate::support::place::{Place, answer};
 use serde_json::Value;
 use std::fs;
 

@@ -1,7 +1,7 @@
 //! Odd places, full disks and company.
 
-use super::Ended;
-use super::place::{Place, names};
+use super::{Ended, Place};
+use crate::support::place::names;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -109,7 +109,7 @@ fn closed_standard_streams_disturb_nothing() {
             let mut shell = place.command("sh");
             shell
                 .args(["-c", &format!("exec \"$@\" {closed}"), "sh"])
-                .arg(super::place::program())
+                .arg(crate::support::program())
                 .args(arguments);
             Ended::of(shell.output().unwrap()).succeeded();
         }
@@ -134,7 +134,7 @@ pub(super) fn on_a_small_disk(place: &Place, options: &str, arguments: &[&str]) 
         ])
         .args(["sh", "-e", "-c", &script, "sh"])
         .args(["setpriv", "--ambient-caps=-all", "--inh-caps=-all", "--"])
-        .arg(super::place::program())
+        .arg(crate::support::program())
         .args(arguments);
     Ended::of(unshare.output().unwrap())
 }

@@ -1,7 +1,8 @@
 //! What the program prints: `check`, `status`, `show`, help, and how a run ends. Paths, ids, digests and times are
 //! replaced by their kind.
 
-use super::place::{Place, answer, order};
+use super::Place;
+use crate::support::place::{answer, order};
 use serde_json::{Value, json};
 
 /// The text without what is different each time.
@@ -237,7 +238,7 @@ fn without_a_state_directory_there_are_no_runs_and_none_is_made() {
     place.call(&["show", "01"]).explains(64, &["no run is called `01`"]);
     assert!(!place.path("home/.local").exists());
     let mut homeless = place.factory(&["status"]);
-    let ended = super::Ended::of(homeless.env_remove("HOME").output().unwrap());
+    let ended = crate::support::Ended::of(homeless.env_remove("HOME").output().unwrap());
     ended.explains(20, &["HOME", "--state-dir"]);
 }
 

@@ -1,7 +1,7 @@
 //! What a killed run left, met by an operator who did something in between.
 
-use super::Ended;
-use super::place::{Place, answer, names};
+use super::{Ended, Place};
+use crate::support::place::{answer, names};
 use std::fs;
 use std::path::Path;
 
@@ -264,7 +264,7 @@ fn a_run_on_an_altered_journal_is_refused_before_it_adds_to_it() {
         .unwrap();
     connection.close().unwrap();
     place.write("answers/WO-02/1.json", answer("y.txt", "hello\n"));
-    let mut order = super::place::order();
+    let mut order = crate::support::place::order();
     order["id"] = "WO-02".into();
     order["allowed_files"] = serde_json::json!(["y.txt"]);
     order["postconditions"] = serde_json::json!([]);

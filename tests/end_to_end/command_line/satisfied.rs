@@ -1,7 +1,7 @@
 //! Orders that need no change, told by the base or by the model; and orders that the model cannot fulfil.
 
-use super::Ended;
-use super::place::{Place, order};
+use super::{Ended, Place};
+use crate::support::place::order;
 use serde_json::json;
 use std::fs;
 

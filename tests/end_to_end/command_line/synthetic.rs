@@ -1,8 +1,8 @@
 //! `tree.source = "synthetic-git"`: what a command learns from git inside, and what the real repository notices of it.
 
 use super::Place;
-use super::place::{answer, order};
 use crate::support::has;
+use crate::support::place::{answer, order};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! On a terminal, which script(1) provides.
 
-use super::Ended;
-use super::place::{Place, program};
+use super::{Ended, Place};
+use crate::support::program;
 
 /// What `factory exec` shows on a terminal of its own. The terminal puts a carriage return before each newline.
 fn on_a_terminal(place: &Place, flags: &[&str], script: &str) -> String {

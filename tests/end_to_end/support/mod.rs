@@ -1,17 +1,21 @@
 //! What several subjects need: a sandbox on a scratch directory, and the same act outside of it.
 
+mod ended;
 mod ground;
 mod operator;
 mod origin;
 mod parallel;
+pub(crate) mod place;
 mod processes;
 mod residue;
 mod schema;
 
+pub(crate) use ended::Ended;
 pub(crate) use ground::{Act, Ground, policy};
 pub(crate) use operator::{Operator, Packages, Ran};
 pub(crate) use origin::{File, Origin, files_of};
 pub(crate) use parallel::in_parallel;
+pub(crate) use place::Place;
 pub(crate) use processes::{alive, ancestors, descendants, holding, holding_in_environment, unique, vanishes};
 pub(crate) use residue::{Watched, control_groups_of};
 pub(crate) use schema::violations;

@@ -1,7 +1,7 @@
 //! A repository, an order, recorded answers and a home, for one test; all in a directory that goes away with it.
 
-use super::Ended;
-use crate::support::holding_in_environment;
+use super::{Ended, holding_in_environment, program};
+
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The digest of no bytes, which a proposal names for a file that is new. Source: FIPS 180-4.
-pub(super) const NEW: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub(crate) const NEW: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A repository, an order, recorded answers and a home.
-pub(super) struct Place {
+pub(crate) struct Place {
     temp: TempDir,
 }
 
 /// Every file below a directory with what could have been changed about it.
-pub(super) type Snapshot = BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)>;
+pub(crate) type Snapshot = BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)>;
 
 impl Place {
     /// The repository has one commit on branch `work`; the order asks for `hello` in `x.txt`, which the one recorded answer
     /// writes.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::empty();
         place.write("repository/a.txt", "base\n");
         place.write("repository/scripts/verify.sh", "test ! -e broken\n");
@@ -37,10 +37,8 @@ impl Place {
     }
 
     /// The same without a commit, an order or an answer.
-    pub(super) fn empty() -> Self {
-        let place = Place {
-            temp: tempfile::Builder::new().prefix("factory-test-").tempdir().unwrap(),
-        };
+    pub(crate) fn empty() -> Self {
+        let place = Place { temp: scratch() };
         for directory in ["repository", "home", "tmp", "answers"] {
             fs::create_dir(place.path(directory)).unwrap();
         }
@@ -48,27 +46,40 @@ impl Place {
         place
     }
 
-    pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    /// The same once more, with the times of its files; in memory where that can be had, for what is done a hundred times.
+    pub(crate) fn copy(&self) -> Self {
+        let memory = tempfile::Builder::new().prefix("factory-test-").tempdir_in("/dev/shm");
+        let place = Place {
+            temp: memory.unwrap_or_else(|_| scratch()),
+        };
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "--no-target-directory"])
+            .args([self.path(""), place.path("")]);
+        assert!(copy.status().unwrap().success());
+        place
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.temp.path().join(name)
     }
 
     /// The same as text.
-    pub(super) fn word(&self, name: &str) -> String {
+    pub(crate) fn word(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
-    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         path
     }
 
-    pub(super) fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         self.git_in("repository", arguments)
     }
 
-    pub(super) fn git_in(&self, directory: &str, arguments: &[&str]) -> String {
+    pub(crate) fn git_in(&self, directory: &str, arguments: &[&str]) -> String {
         let output = Command::new("git")
             .args(["-c", "user.name=operator", "-c", "user.email=operator@localhost"])
             .args(arguments)
@@ -82,7 +93,7 @@ impl Place {
     }
 
     /// Saves a profile: the built-in `verify` under another name, with one text in it replaced by another.
-    pub(super) fn profile(&self, name: &str, replaced: &str, by: &str) {
+    pub(crate) fn profile(&self, name: &str, replaced: &str, by: &str) {
         let built_in = include_str!("../../../sandbox-profiles/verify.toml");
         let named = built_in.replace("name = \"verify\"", &format!("name = \"{name}\""));
         assert!(named.contains(replaced), "{replaced} in {named}");
@@ -93,7 +104,7 @@ impl Place {
     }
 
     /// `program` in this place: at home here, with nothing but the search path of the caller's environment.
-    pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.temp.path())
@@ -107,29 +118,29 @@ impl Place {
     }
 
     /// `factory` with these arguments, in this place.
-    pub(super) fn factory(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn factory(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(program());
         command.args(arguments);
         command
     }
 
-    pub(super) fn call(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn call(&self, arguments: &[&str]) -> Ended {
         Ended::of(self.factory(arguments).output().unwrap())
     }
 
     /// `factory run` on the repository with the recorded answers.
-    pub(super) fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         let fixed = ["run", "--repo=repository", "--provider=replay:answers"];
         self.call(&[&fixed, arguments].concat())
     }
 
     /// `factory exec` on the repository.
-    pub(super) fn exec(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn exec(&self, arguments: &[&str]) -> Ended {
         self.call(&[&["exec", "--repo=repository"], arguments].concat())
     }
 
     /// Everything about the files below a directory of this place.
-    pub(super) fn snapshot(&self, name: &str) -> Snapshot {
+    pub(crate) fn snapshot(&self, name: &str) -> Snapshot {
         let mut found = Snapshot::new();
         let mut pending = vec![self.path(name)];
         while let Some(path) = pending.pop() {
@@ -158,7 +169,7 @@ impl Place {
     }
 
     /// The repository without what a promotion adds to: objects, refs and their logs.
-    pub(super) fn checkout(&self) -> Snapshot {
+    pub(crate) fn checkout(&self) -> Snapshot {
         let mut found = self.snapshot("repository");
         let git = self.path("repository/.git");
         found.retain(|path, _| {
@@ -172,7 +183,7 @@ impl Place {
 
     /// Does something that must leave no trace: not in the repository, and nothing behind anywhere else.
     #[track_caller]
-    pub(super) fn untouched_by<T>(&self, act: impl FnOnce() -> T) -> T {
+    pub(crate) fn untouched_by<T>(&self, act: impl FnOnce() -> T) -> T {
         let before = self.snapshot("repository");
         let done = act();
         assert!(self.snapshot("repository") == before, "the repository was changed");
@@ -182,7 +193,7 @@ impl Place {
 
     /// There is no process, mount, temporary directory, worktree or lock of a call that has ended.
     #[track_caller]
-    pub(super) fn leaves_nothing(&self) {
+    pub(crate) fn leaves_nothing(&self) {
         self.is_quiet();
         for empty in ["home/.cache/factory/candidates", "repository/.git/worktrees"] {
             assert_eq!(names(&self.path(empty)), [""; 0], "in {empty}");
@@ -195,13 +206,13 @@ impl Place {
         {
             let name = path.file_name().unwrap().to_string_lossy();
             assert!(!name.ends_with("lock") && !name.ends_with(".aside"), "{path:?}");
-            assert!(!name.starts_with("tmp_object"), "{path:?}");
+            assert!(!name.starts_with("tmp_obj"), "{path:?}");
         }
     }
 
     /// Nothing runs, is mounted or lies in the directory for temporary files any more, also when a call was killed.
     #[track_caller]
-    fn is_quiet(&self) {
+    pub(crate) fn is_quiet(&self) {
         let home = format!("HOME={}", self.word("home"));
         let end = Instant::now() + Duration::from_secs(5);
         while !holding_in_environment(&home).is_empty() {
@@ -226,8 +237,12 @@ impl Drop for Place {
     }
 }
 
+fn scratch() -> TempDir {
+    tempfile::Builder::new().prefix("factory-test-").tempdir().unwrap()
+}
+
 /// The order of a place.
-pub(super) fn order() -> Value {
+pub(crate) fn order() -> Value {
     json!({
         "id": "WO-01",
         "title": "Say hello",
@@ -243,13 +258,13 @@ pub(super) fn order() -> Value {
 }
 
 /// A proposal that writes one new file.
-pub(super) fn answer(path: &str, content: &str) -> String {
+pub(crate) fn answer(path: &str, content: &str) -> String {
     let write = json!({ "path": path, "base_sha256": NEW, "content": content });
     json!({ "summary": "one file", "writes": [write] }).to_string()
 }
 
 /// The names in a directory; none when it does not exist.
-pub(super) fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
@@ -257,9 +272,4 @@ pub(super) fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = names.collect();
     names.sort();
     names
-}
-
-/// The program under test.
-pub(super) fn program() -> PathBuf {
-    std::env::var_os("FACTORY_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_factory").into(), PathBuf::from)
 }

@@ -6,15 +6,15 @@ use std::process::Output;
 
 /// How one call of the program ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) code: Option<i32>,
-    pub(super) signal: Option<i32>,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
-    pub(super) fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Ended {
             code: output.status.code(),
             signal: output.status.signal(),
@@ -23,13 +23,13 @@ impl Ended {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
     /// The last document on standard output; every line before it has to be one as well.
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let documents = self.text();
         let documents = documents.lines().map(serde_json::from_str::<Value>);
         let documents: Vec<_> = documents.collect::<Result<_, _>>().expect("a document a line");
@@ -37,14 +37,14 @@ impl Ended {
     }
 
     #[track_caller]
-    pub(super) fn succeeded(self) -> Self {
+    pub(crate) fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:#?}");
         self
     }
 
     /// It has to end with `code` and one problem for people: what, why or what to do, with all of `words` in it.
     #[track_caller]
-    pub(super) fn explains(&self, code: i32, words: &[&str]) {
+    pub(crate) fn explains(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
         let labelled = |label: &str| self.stderr.lines().filter(|line| line.starts_with(label)).count();
         assert_eq!((labelled("error: "), labelled("help: ")), (1, 1), "{self:#?}");
@@ -55,7 +55,7 @@ impl Ended {
 
     /// The same as JSON on standard output, and nothing for people on standard error.
     #[track_caller]
-    pub(super) fn explains_in_json(&self, code: i32, class: &str, words: &[&str]) {
+    pub(crate) fn explains_in_json(&self, code: i32, class: &str, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
         assert_eq!(self.stderr, "", "{self:#?}");
         let problem = &self.json()["problem"];
