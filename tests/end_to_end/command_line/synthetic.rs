@@ -95,16 +95,19 @@ fn a_change_inside_is_noticed_by_git_and_by_nobody_outside() {
         return;
     }
     prints(&place, "true");
-    let cache = place.snapshot("home/.cache/factory/trees");
+    // That a tree was used is noted in the time of its marker.
+    let layers = || {
+        let mut found = place.snapshot("home/.cache/factory/trees");
+        found.retain(|path, _| path.extension().is_none_or(|extension| extension != "ok"));
+        found
+    };
+    let cache = layers();
     let script = "echo changed > a.txt; test \"$(git status --porcelain)\" = ' M a.txt'
         mkdir .git/hooks; printf '#!/bin/sh\\ntouch ran\\n' > .git/hooks/post-commit; chmod +x .git/hooks/post-commit
         git -c user.name=a -c user.email=a@b commit --quiet --all --message=inside; test -e ran
         git tag inside; git gc --quiet; git config core.hooksPath /src; git rev-list --all --count";
     assert_eq!(place.untouched_by(|| prints(&place, script)), "2\n");
-    assert!(
-        place.snapshot("home/.cache/factory/trees") == cache,
-        "the shared layers were changed"
-    );
+    assert!(layers() == cache, "the shared layers were changed");
     assert_eq!(
         prints(&place, "git rev-list --all --count; test ! -e .git/hooks; cat a.txt"),
         "1\nbase\n"
