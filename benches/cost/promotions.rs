@@ -136,6 +136,8 @@ fn promoted(
         profile: "strict".to_owned(),
         waived: Vec::new(),
     };
+    // What git left to be written in the checkout is not ours to wait for.
+    rustix::fs::syncfs(fs::File::open(repository.work_dir()).unwrap()).unwrap();
     let mut prepared = None;
     let commit = timed(
         || match promote::prepare(repository, passed, target, "some files", &trailers).unwrap() {

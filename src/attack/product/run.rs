@@ -133,10 +133,10 @@ impl Project {
 
     /// Starts an order again that was started before, as somebody does who found it killed.
     fn start_again(&self, ground: &Ground, name: &str) -> Result<(bool, String), AttackError> {
-        let mut command = factory(ground, &self.place.join("home"));
+        let mut command = under_profile(ground, &self.place.join("home"), "run");
         let answers = self.place.join(format!("answers-{name}"));
         command
-            .args(["run", "--json", "--max-attempts", "1", "--branch", BRANCH, "--repo"])
+            .args(["--json", "--max-attempts", "1", "--branch", BRANCH, "--repo"])
             .arg(&self.repository)
             .arg("--state-dir")
             .arg(self.place.join("state"))
