@@ -84,8 +84,8 @@ fn place() -> Place {
     place
 }
 
-/// Runs the sequence to its end.
-fn sequence(seed: u64) -> Tally {
+/// Runs the sequence to its end, with so many kills on the way at most: as many for each order.
+fn sequence(seed: u64, kills: usize) -> Tally {
     let mut random = Random(seed);
     let mut tally = Tally::default();
     let mut trial = Trial::new(place().copy(), Vec::new());
@@ -95,10 +95,9 @@ fn sequence(seed: u64) -> Tally {
         trial = trial.with(arguments(&[&format!("{number}.json")]));
         loop {
             tally.starts += 1;
-            let (patience, whole_group) = (
-                typical.mul_f64(random.below(1100) as f64 / 1000.0),
-                random.below(4) == 0,
-            );
+            let (share, whole_group) = (random.below(1100), random.below(4) == 0);
+            let is_to_be_killed = tally.kills < kills * number / ORDERS;
+            let patience = is_to_be_killed.then(|| typical.mul_f64(share as f64 / 1000.0));
             let known = trial.known();
             let started = Instant::now();
             let ended = start(&trial, patience, whole_group);
@@ -136,17 +135,19 @@ fn sequence(seed: u64) -> Tally {
     tally
 }
 
-/// Starts the order and kills it after that time, by itself or with its group, unless it has ended by then.
-fn start(trial: &Trial, patience: Duration, whole_group: bool) -> Ended {
+/// Starts the order and kills it after that time, if one is given, by itself or with its group, unless it has ended by then.
+fn start(trial: &Trial, patience: Option<Duration>, whole_group: bool) -> Ended {
     let mut command = trial.command();
     command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
-    sleep(patience);
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    // It is waited for below, so the number is still its own.
-    match whole_group {
-        true => killpg(pid, Signal::SIGKILL).unwrap(),
-        false => kill(pid, Signal::SIGKILL).unwrap(),
+    if let Some(patience) = patience {
+        sleep(patience);
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        // It is waited for below, so the number is still its own.
+        match whole_group {
+            true => killpg(pid, Signal::SIGKILL).unwrap(),
+            false => kill(pid, Signal::SIGKILL).unwrap(),
+        }
     }
     Ended::of(child.wait_with_output().unwrap())
 }
@@ -211,7 +212,8 @@ fn a_sequence_of_orders_that_is_killed_at_random_is_promoted_once_and_paid_once(
     let (mut total, mut sequences) = (Tally::default(), 0);
     while total.kills < wanted {
         let seeds = [random.next(), random.next()];
-        for tally in in_parallel(&seeds, |seed| sequence(*seed)) {
+        let each = (wanted - total.kills).div_ceil(seeds.len());
+        for tally in in_parallel(&seeds, |seed| sequence(*seed, each)) {
             sequences += 1;
             total.starts += tally.starts;
             total.kills += tally.kills;
