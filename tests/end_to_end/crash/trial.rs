@@ -251,12 +251,28 @@ pub(super) fn assert_same(before: &Snapshot, after: &Snapshot) {
     panic!("changed: {changed:?}");
 }
 
-/// Control groups whose helper is no more.
+/// The control groups of this process, in each hierarchy of version 1 and that of version 2.
+fn own_groups() -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = text.lines().filter_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, path) = line.split_once(':')?;
+        let top = Path::new("/sys/fs/cgroup").join(controllers.trim_start_matches("name="));
+        // The separator at the end of a path is no part of it.
+        Some(top.join(path.trim_start_matches('/')).components().collect())
+    });
+    own.collect()
+}
+
+/// Control groups whose helper is no more, where processes of ours make them: other places are other users' of this host.
+/// Source: cgroups(7), `/proc/PID/cgroup`.
 pub(super) fn abandoned_groups() -> Vec<PathBuf> {
+    let own = own_groups();
+    let is_ours = |place: &Path| own.iter().any(|own| place == own);
     let mut found = Vec::new();
     let mut pending = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = pending.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
@@ -265,7 +281,9 @@ pub(super) fn abandoned_groups() -> Vec<PathBuf> {
                 .strip_prefix("factory-")
                 .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
             match helper {
-                Some(helper) if !Path::new(&format!("/proc/{helper}")).exists() => found.push(entry.path()),
+                Some(helper) if is_ours(&directory) && !Path::new(&format!("/proc/{helper}")).exists() => {
+                    found.push(entry.path());
+                }
                 Some(_) => {}
                 None => pending.push(entry.path()),
             }
