@@ -37,8 +37,15 @@ pub(super) fn check(dir: &Path, repo: Option<&Path>, form: Form) -> Result<u8, F
         Form::Text => output::text(&text(&orders, &graph))?,
     }
     if form != Form::Json {
-        found.remarks.iter().for_each(|remark| output::note(&format!("note: {remark}")));
-        found.complaints.warnings.iter().for_each(|warning| output::note(&plan::warning(warning)));
+        found
+            .remarks
+            .iter()
+            .for_each(|remark| output::note(&format!("note: {remark}")));
+        found
+            .complaints
+            .warnings
+            .iter()
+            .for_each(|warning| output::note(&plan::warning(warning)));
         if let Some(failure) = &failure {
             output::problem(failure, false);
         }
@@ -62,7 +69,9 @@ fn find(dir: &Path, repo: Option<&Path>) -> Result<Found, Failure> {
     let manifest = match &read.manifest {
         Some(bytes) => manifest(dir, bytes)?,
         None => {
-            remarks.push(format!("there is no {MANIFEST}: written by hand, or cut off while it was written"));
+            remarks.push(format!(
+                "there is no {MANIFEST}: written by hand, or cut off while it was written"
+            ));
             Value::Null
         }
     };
@@ -114,9 +123,12 @@ fn differences(manifest: &Value, names: &[String], loaded: &[check::Loaded]) -> 
         let (name, digest) = (file["file"].as_str().unwrap_or_default(), file["sha256"].as_str());
         match names.iter().position(|other| other == name) {
             None => {
-                return Err(Failure::plain(FailureClass::Order, format!("{} is missing, and {MANIFEST} lists it", words::line(name)))
-                    .in_situation(Situation::Document)
-                    .with_hint("plan again with --overwrite; what was answered is not paid for twice"));
+                return Err(Failure::plain(
+                    FailureClass::Order,
+                    format!("{} is missing, and {MANIFEST} lists it", words::line(name)),
+                )
+                .in_situation(Situation::Document)
+                .with_hint("plan again with --overwrite; what was answered is not paid for twice"));
             }
             Some(at) if digest != Some(&Sha256::of(&loaded[at].bytes).to_string()) => {
                 remarks.push(format!("{} was changed since it was planned", words::line(name)));
@@ -166,11 +178,23 @@ fn document(found: &Found, graph: &Graph, failure: Option<&Failure>) -> Value {
 fn text(orders: &[&WorkOrder], graph: &Graph) -> String {
     let mut text = String::new();
     for (place, order) in orders.iter().enumerate() {
-        let exempt = if order.verify_exempt { "  (before the verification)" } else { "" };
-        text.push_str(&format!("{}  {}{exempt}\n", words::line(&order.id), words::line(&order.title)));
+        let exempt = if order.verify_exempt {
+            "  (before the verification)"
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "{}  {}{exempt}\n",
+            words::line(&order.id),
+            words::line(&order.title)
+        ));
         for edge in graph.to(place) {
             let from = words::line(&orders[edge.from].id);
-            text.push_str(&format!("  after {from}: {} {}\n", edge.reason.as_str(), words::line(&edge.path)));
+            text.push_str(&format!(
+                "  after {from}: {} {}\n",
+                edge.reason.as_str(),
+                words::line(&edge.path)
+            ));
         }
     }
     text
@@ -178,15 +202,31 @@ fn text(orders: &[&WorkOrder], graph: &Graph) -> String {
 
 /// The graph for Graphviz, one arrow for two orders. Source: "The DOT Language", graphviz.org, for quoted strings.
 fn dot(orders: &[&WorkOrder], graph: &Graph) -> String {
-    let quoted = |text: &str| format!("\"{}\"", escape_control(text).replace('\\', "\\\\").replace('"', "\\\""));
-    let mut lines = vec!["digraph plan {".to_owned(), "  rankdir = LR;".to_owned(), "  node [shape = box];".to_owned()];
+    let quoted = |text: &str| {
+        format!(
+            "\"{}\"",
+            escape_control(text).replace('\\', "\\\\").replace('"', "\\\"")
+        )
+    };
+    let mut lines = vec![
+        "digraph plan {".to_owned(),
+        "  rankdir = LR;".to_owned(),
+        "  node [shape = box];".to_owned(),
+    ];
     for order in orders {
         let label = format!("{} {}", order.id, order.title);
-        lines.push(format!("  {} [label = {}];", quoted(&order.id), quoted(&words::line(&label))));
+        lines.push(format!(
+            "  {} [label = {}];",
+            quoted(&order.id),
+            quoted(&words::line(&label))
+        ));
     }
     let mut arrows: Vec<(usize, usize, Vec<&str>)> = Vec::new();
     for edge in &graph.edges {
-        match arrows.iter_mut().find(|(from, to, _)| (*from, *to) == (edge.from, edge.to)) {
+        match arrows
+            .iter_mut()
+            .find(|(from, to, _)| (*from, *to) == (edge.from, edge.to))
+        {
             Some((_, _, paths)) => paths.push(&edge.path),
             None => arrows.push((edge.from, edge.to, vec![&edge.path])),
         }

@@ -3,9 +3,7 @@
 use super::{exit, output, problem, run, words};
 use crate::config::Environment;
 use crate::plan::{Complaint, MAX_SPEC_BYTES};
-use crate::run::{
-    Cap, Failure, PlanEvent, PlanSetup, PlanSummary, Rules, Situation, make_plan,
-};
+use crate::run::{Cap, Failure, PlanEvent, PlanSetup, PlanSummary, Rules, Situation, make_plan};
 use crate::types::{Bytes, FailureClass};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -160,7 +158,11 @@ fn page(summary: &PlanSummary) -> String {
             (true, true) => "  (makes the verification)",
             (true, false) => "  (before the verification: run it with --allow-verify-exempt)",
         };
-        lines.push(format!("{}  {}{mark}", words::line(&order.id), words::line(&order.title)));
+        lines.push(format!(
+            "{}  {}{mark}",
+            words::line(&order.id),
+            words::line(&order.title)
+        ));
     }
     if let Some(title) = &summary.dropped {
         lines.push(format!(
@@ -169,7 +171,11 @@ fn page(summary: &PlanSummary) -> String {
         ));
     }
     if summary.problem.is_none() {
-        let warnings = summary.attempts.last().into_iter().flat_map(|attempt| &attempt.warnings);
+        let warnings = summary
+            .attempts
+            .last()
+            .into_iter()
+            .flat_map(|attempt| &attempt.warnings);
         lines.extend(warnings.map(warning));
         let (count, output) = (summary.orders.len(), summary.output.to_string_lossy());
         let s = if count == 1 { "" } else { "s" };

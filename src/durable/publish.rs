@@ -75,12 +75,17 @@ mod tests {
     use super::*;
 
     fn files(names: &[&str]) -> Vec<(String, Vec<u8>)> {
-        names.iter().map(|name| ((*name).to_owned(), name.as_bytes().to_vec())).collect()
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), name.as_bytes().to_vec()))
+            .collect()
     }
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -92,8 +97,14 @@ mod tests {
         let nothing = |_: &str| false;
         publish_dir(&path, &files(&["a", "b"]), &nothing).unwrap();
         assert_eq!(names(&path), ["a", "b"]);
-        assert_eq!(fs::metadata(path.join("a")).unwrap().permissions().mode() & 0o777, 0o644);
-        assert!(matches!(publish_dir(&path, &files(&["c"]), &nothing), Err(DurableError::Exists { .. })));
+        assert_eq!(
+            fs::metadata(path.join("a")).unwrap().permissions().mode() & 0o777,
+            0o644
+        );
+        assert!(matches!(
+            publish_dir(&path, &files(&["c"]), &nothing),
+            Err(DurableError::Exists { .. })
+        ));
         assert_eq!(names(&path), ["a", "b"]);
         publish_dir(&path, &files(&["c"]), &|name| name < "c").unwrap();
         assert_eq!(names(&path), ["c"]);

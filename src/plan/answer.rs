@@ -71,7 +71,12 @@ mod tests {
     #[test]
     fn what_is_longer_than_a_plan_may_be_is_not_read() {
         let padded = format!("{}{{}}", " ".repeat(MAX_PLAN_BYTES));
-        assert_eq!(parse_answer(&padded), Err(PlanError::TooLong { bytes: MAX_PLAN_BYTES + 2 }));
+        assert_eq!(
+            parse_answer(&padded),
+            Err(PlanError::TooLong {
+                bytes: MAX_PLAN_BYTES + 2
+            })
+        );
     }
 
     proptest! {

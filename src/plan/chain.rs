@@ -105,15 +105,25 @@ fn check_postconditions(order: &Value, add: &mut impl FnMut(Code, String)) {
     let conditions = conditions(order, "postconditions");
     let allowed: BTreeSet<_> = texts(order, "allowed_files").collect();
     let promised: BTreeSet<_> = conditions.iter().map(|condition| condition.path).collect();
-    for path in conditions.iter().map(|condition| condition.path).filter(|path| !allowed.contains(path)) {
-        add(Code::E103, format!("`{path}` is a postcondition and not among the allowed files"));
+    for path in conditions
+        .iter()
+        .map(|condition| condition.path)
+        .filter(|path| !allowed.contains(path))
+    {
+        add(
+            Code::E103,
+            format!("`{path}` is a postcondition and not among the allowed files"),
+        );
     }
     // An order without postconditions promises nothing, which is its right.
     if conditions.is_empty() {
         return;
     }
     for path in texts(order, "allowed_files").filter(|path| !promised.contains(path)) {
-        add(Code::E104, format!("`{path}` is an allowed file and no postcondition says that it exists"));
+        add(
+            Code::E104,
+            format!("`{path}` is an allowed file and no postcondition says that it exists"),
+        );
     }
 }
 
@@ -126,7 +136,10 @@ fn check_commands(order: &Value, there: &Files, made: &[String], add: &mut impl 
             && normal_path(script) == VERIFY_SCRIPT
         {
             let why = "it is run before the acceptance commands of every order; write what shows this order's own work";
-            add(Code::E105, format!("`{command}` is the repository's verification: {why}"));
+            add(
+                Code::E105,
+                format!("`{command}` is the repository's verification: {why}"),
+            );
         }
     }
     for (command, words) in &commands {
@@ -134,7 +147,8 @@ fn check_commands(order: &Value, there: &Files, made: &[String], add: &mut impl 
         for module in modules {
             let is_there = |place: &String| there.contains(place) || made.contains(place);
             if !places(&module).iter().any(is_there) {
-                let message = format!("`{command}` imports `{module}`, which neither the repository nor an order so far has");
+                let message =
+                    format!("`{command}` imports `{module}`, which neither the repository nor an order so far has");
                 add(Code::W101, message);
             }
         }
@@ -143,7 +157,9 @@ fn check_commands(order: &Value, there: &Files, made: &[String], add: &mut impl 
 
 /// The files that the verification requires.
 fn required(contract: Option<&Value>) -> impl Iterator<Item = String> {
-    let requires = contract.map(|contract| conditions(contract, "requires")).unwrap_or_default();
+    let requires = contract
+        .map(|contract| conditions(contract, "requires"))
+        .unwrap_or_default();
     let requires = requires.into_iter().filter(|condition| condition.kind == "file_exists");
     requires.map(|condition| normal_path(condition.path))
 }

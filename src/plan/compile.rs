@@ -90,7 +90,12 @@ pub fn compile(manifest: &Value, files: &Files) -> Result<(Plan, Vec<Complaint>)
     }
     let contract = manifest.get("verify_contract").filter(|contract| contract.is_object());
     let exempt = exemptions(&kept, contract, files);
-    let orders: Option<Vec<_>> = kept.iter().zip(&exempt).enumerate().map(|(index, (order, exempt))| number(index, order, *exempt)).collect();
+    let orders: Option<Vec<_>> = kept
+        .iter()
+        .zip(&exempt)
+        .enumerate()
+        .map(|(index, (order, exempt))| number(index, order, *exempt))
+        .collect();
     let Some(mut orders) = orders else {
         // What was complained about nothing parses.
         let message = "an order cannot be read although nothing is wrong with it";
@@ -118,7 +123,10 @@ fn check(manifest: &Value, files: &Files, dropped: Option<usize>) -> Complaints 
 }
 
 fn kept(orders: &[Value], dropped: Option<usize>) -> impl Iterator<Item = (usize, &Value)> {
-    orders.iter().enumerate().filter(move |(index, _)| Some(*index) != dropped)
+    orders
+        .iter()
+        .enumerate()
+        .filter(move |(index, _)| Some(*index) != dropped)
 }
 
 /// The order that makes the verification of a repository that has it, and nothing else.
@@ -184,7 +192,12 @@ mod tests {
     fn ids(plan: &Plan) -> Vec<(String, String, bool, bool)> {
         let of = |planned: &PlannedOrder| {
             let order = &planned.order;
-            (order.id.clone(), order.title.clone(), order.verify_exempt, planned.bootstrap)
+            (
+                order.id.clone(),
+                order.title.clone(),
+                order.verify_exempt,
+                planned.bootstrap,
+            )
         };
         plan.orders.iter().map(of).collect()
     }
@@ -208,7 +221,11 @@ mod tests {
     #[test]
     fn the_bootstrap_is_left_out_where_there_is_nothing_to_make_and_the_others_move_up() {
         let files = Files::from([VERIFY_SCRIPT.to_owned()]);
-        assert_eq!(validate(&usual(), &files).codes(), [Code::E101], "as it stands it could not be run");
+        assert_eq!(
+            validate(&usual(), &files).codes(),
+            [Code::E101],
+            "as it stands it could not be run"
+        );
         let (plan, _) = compile(&usual(), &files).unwrap();
         let expected = [
             row("WO-01", "tests/test_a.py", false, false),
@@ -244,8 +261,20 @@ mod tests {
 
     fn any_json() -> impl Strategy<Value = Value> {
         let word = proptest::sample::select(vec![
-            "WO-01", "WO-02", "a.py", "../x", "a*", "file_exists", "file_absent", "echo 'x", "python -c 'import a'", "a | b",
-            "bash scripts/verify.sh", "scripts/verify.sh", " ", "",
+            "WO-01",
+            "WO-02",
+            "a.py",
+            "../x",
+            "a*",
+            "file_exists",
+            "file_absent",
+            "echo 'x",
+            "python -c 'import a'",
+            "a | b",
+            "bash scripts/verify.sh",
+            "scripts/verify.sh",
+            " ",
+            "",
         ]);
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -255,8 +284,21 @@ mod tests {
         ];
         leaf.prop_recursive(4, 40, 4, |inner| {
             let key = proptest::sample::select(vec![
-                "work_orders", "verify_contract", "requires", "id", "title", "intent", "kind", "path", "preconditions",
-                "postconditions", "allowed_files", "context_files", "forbidden", "acceptance_commands", "notes",
+                "work_orders",
+                "verify_contract",
+                "requires",
+                "id",
+                "title",
+                "intent",
+                "kind",
+                "path",
+                "preconditions",
+                "postconditions",
+                "allowed_files",
+                "context_files",
+                "forbidden",
+                "acceptance_commands",
+                "notes",
             ]);
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),

@@ -78,11 +78,19 @@ impl Graph {
 
 /// The files that an order uses, the strongest reason first.
 fn uses(order: &WorkOrder) -> Vec<(Reason, String)> {
-    let needed = order.preconditions.iter().filter(|condition| condition.kind == ConditionKind::FileExists);
+    let needed = order
+        .preconditions
+        .iter()
+        .filter(|condition| condition.kind == ConditionKind::FileExists);
     let needed = needed.map(|condition| (Reason::Needs, condition.path.to_string()));
     let commands = order.acceptance_commands.iter();
-    let run = commands.flat_map(|command| dependencies(&command.text)).map(|path| (Reason::Runs, path));
-    let written = order.allowed_files.iter().map(|path| (Reason::Rewrites, path.to_string()));
+    let run = commands
+        .flat_map(|command| dependencies(&command.text))
+        .map(|path| (Reason::Runs, path));
+    let written = order
+        .allowed_files
+        .iter()
+        .map(|path| (Reason::Rewrites, path.to_string()));
     let read = order.context_files.iter().map(|path| (Reason::Reads, path.to_string()));
     needed.chain(run).chain(written).chain(read).collect()
 }
@@ -95,7 +103,10 @@ mod tests {
     use serde_json::json;
 
     fn order(writes: &[&str], reads: &[&str], needs: &[&str], runs: &str) -> WorkOrder {
-        let needs: Vec<_> = needs.iter().map(|path| json!({"kind": "file_exists", "path": path})).collect();
+        let needs: Vec<_> = needs
+            .iter()
+            .map(|path| json!({"kind": "file_exists", "path": path}))
+            .collect();
         let text = json!({
             "id": "WO-01", "title": "t", "intent": "i", "allowed_files": writes, "forbidden": [], "context_files": reads,
             "acceptance_commands": [runs], "preconditions": needs
@@ -111,7 +122,12 @@ mod tests {
             order(&["c.py"], &["a.py", "b.py"], &["a.py"], "python -c 'import b'"),
         ];
         let graph = Graph::of(&orders.iter().collect::<Vec<_>>());
-        let edge = |from, to, reason, path: &str| Edge { from, to, reason, path: path.to_owned() };
+        let edge = |from, to, reason, path: &str| Edge {
+            from,
+            to,
+            reason,
+            path: path.to_owned(),
+        };
         let expected = [
             edge(0, 1, Reason::Rewrites, "a.py"),
             edge(1, 2, Reason::Needs, "a.py"),

@@ -10,8 +10,8 @@
 
 mod answer;
 mod chain;
-mod complaint;
 mod compile;
+mod complaint;
 mod deps;
 mod graph;
 mod normal;
@@ -22,8 +22,8 @@ mod structure;
 
 pub use answer::{MAX_PLAN_BYTES, PlanError, parse_answer};
 pub use chain::{Files, exemptions, listing};
-pub use complaint::{Code, Complaint, Complaints};
 pub use compile::{Plan, PlannedOrder, Provenance, compile, compile_hash, validate};
+pub use complaint::{Code, Complaint, Complaints};
 pub use deps::dependencies;
 pub use graph::{Edge, Graph, Reason};
 pub use normal::{normalize, normalize_order};

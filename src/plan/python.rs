@@ -64,9 +64,9 @@ impl Token<'_> {
 
 /// Marks, the longer ones first.
 const MARKS: [&str; 48] = [
-    "...", "**=", "//=", ">>=", "<<=", "==", "!=", "<=", ">=", "->", ":=", "+=", "-=", "*=", "/=", "%=", "@=", "&=", "|=",
-    "^=", "**", "//", "<<", ">>", "+", "-", "*", "/", "%", "@", "&", "|", "^", "~", "<", ">", "(", ")", "[", "]", "{", "}",
-    ",", ":", ".", ";", "=", "<>",
+    "...", "**=", "//=", ">>=", "<<=", "==", "!=", "<=", ">=", "->", ":=", "+=", "-=", "*=", "/=", "%=", "@=", "&=",
+    "|=", "^=", "**", "//", "<<", ">>", "+", "-", "*", "/", "%", "@", "&", "|", "^", "~", "<", ">", "(", ")", "[", "]",
+    "{", "}", ",", ":", ".", ";", "=", "<>",
 ];
 
 struct Lexer<'t> {
@@ -214,8 +214,14 @@ impl<'t> Lexer<'t> {
     }
 
     fn name(&mut self) -> Result<(), SyntaxProblem> {
-        let length = self.rest().find(|character| !is_name_part(character)).unwrap_or(self.rest().len());
-        let is_prefix = length <= 2 && self.rest()[..length].chars().all(|letter| "rRbBuUfFtT".contains(letter));
+        let length = self
+            .rest()
+            .find(|character| !is_name_part(character))
+            .unwrap_or(self.rest().len());
+        let is_prefix = length <= 2
+            && self.rest()[..length]
+                .chars()
+                .all(|letter| "rRbBuUfFtT".contains(letter));
         match self.rest()[length..].chars().next() {
             Some('"' | '\'') if is_prefix => self.string(length),
             _ => {
@@ -231,8 +237,10 @@ impl<'t> Lexer<'t> {
         let is_hexadecimal = matches!(bytes, [b'0', b'x' | b'X', ..]);
         let mut length = 0;
         while let Some(byte) = bytes.get(length) {
-            let is_exponent_sign =
-                matches!(byte, b'+' | b'-') && !is_hexadecimal && length > 0 && matches!(bytes[length - 1], b'e' | b'E');
+            let is_exponent_sign = matches!(byte, b'+' | b'-')
+                && !is_hexadecimal
+                && length > 0
+                && matches!(bytes[length - 1], b'e' | b'E');
             if !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.') || is_exponent_sign) {
                 break;
             }
@@ -247,7 +255,8 @@ impl<'t> Lexer<'t> {
 
     fn mark(&mut self, character: char) -> Result<(), SyntaxProblem> {
         let found = MARKS.iter().find(|mark| self.rest().starts_with(**mark));
-        let mark = found.ok_or_else(|| self.problem(format!("the character {character:?} has no meaning outside of a text")))?;
+        let mark = found
+            .ok_or_else(|| self.problem(format!("the character {character:?} has no meaning outside of a text")))?;
         match character {
             '(' | '[' | '{' => self.open.push((character, self.line)),
             ')' | ']' | '}' => {
@@ -266,7 +275,11 @@ impl<'t> Lexer<'t> {
         let body = &self.rest()[prefix..];
         let quote = body.chars().next().unwrap_or('"');
         let triple = quote.to_string().repeat(3);
-        let mark = if body.starts_with(&triple) { &triple[..] } else { &triple[..1] };
+        let mark = if body.starts_with(&triple) {
+            &triple[..]
+        } else {
+            &triple[..1]
+        };
         let is_formatted = self.rest()[..prefix].chars().any(|letter| "fFtT".contains(letter));
         let length = string_length(body, mark, is_formatted)
             // A brace that is not closed: then it is no place for an expression after all.
@@ -343,7 +356,9 @@ const PREFIX: [&str; 9] = [
 /// Words before which nothing is needed and after which an operand may come.
 const OPTIONAL: [&str; 3] = ["return", "raise", "yield"];
 /// Words between operands.
-const INFIX: [&str; 11] = ["and", "or", "in", "is", "if", "else", "for", "from", "as", "import", "async"];
+const INFIX: [&str; 11] = [
+    "and", "or", "in", "is", "if", "else", "for", "from", "as", "import", "async",
+];
 /// Words that are operands, or whole statements.
 const WHOLE: [&str; 6] = ["None", "True", "False", "pass", "break", "continue"];
 
@@ -483,7 +498,11 @@ impl Reader<'_, '_> {
         }
         if token.is("from") {
             self.at += 1;
-            while self.tokens.get(self.at).is_some_and(|token| token.is(".") || token.is("...")) {
+            while self
+                .tokens
+                .get(self.at)
+                .is_some_and(|token| token.is(".") || token.is("..."))
+            {
                 self.at += 1;
             }
             self.next = Next::Maybe;
@@ -509,10 +528,13 @@ impl Reader<'_, '_> {
         if !matches!(token.text, "match" | "case") {
             return true;
         }
-        let line = self.tokens[self.at..].iter().take_while(|token| !token.ends_statement());
+        let line = self.tokens[self.at..]
+            .iter()
+            .take_while(|token| !token.ends_statement());
         let ends_in_colon = line.clone().any(|token| token.is(":"));
         let follows = self.tokens.get(self.at + 1);
-        let goes_on = follows.is_none_or(|next| next.kind == Kind::Mark && !matches!(next.text, "(" | "[" | "{" | "-" | "*"));
+        let goes_on =
+            follows.is_none_or(|next| next.kind == Kind::Mark && !matches!(next.text, "(" | "[" | "{" | "-" | "*"));
         ends_in_colon && !goes_on
     }
 
@@ -528,7 +550,10 @@ impl Reader<'_, '_> {
 
     fn operand(&mut self, token: &Token<'_>) -> Result<(), SyntaxProblem> {
         match self.next {
-            Next::Operator => Err(problem(token, "an operator, a comma or a new line is missing before it")),
+            Next::Operator => Err(problem(
+                token,
+                "an operator, a comma or a new line is missing before it",
+            )),
             Next::Name => Err(problem(token, "a name has to follow the dot")),
             Next::Operand | Next::Maybe => {
                 self.next = Next::Operator;
@@ -662,7 +687,8 @@ impl Reader<'_, '_> {
     /// Whether all that stands before an assignment is a constant.
     fn is_constant(&self, first: usize) -> bool {
         let token = &self.tokens[first];
-        let constant = matches!(token.kind, Kind::Number | Kind::Text) || ["None", "True", "False"].contains(&token.text);
+        let constant =
+            matches!(token.kind, Kind::Number | Kind::Text) || ["None", "True", "False"].contains(&token.text);
         self.lambdas.len() == 1 && self.at == first + 1 && constant
     }
 }
@@ -705,14 +731,26 @@ mod tests {
             ("def f(", "line 1: the bracket `(` is not closed"),
             ("1 +", "line 1: the statement ends where something has to follow"),
             ("x = = 1", "line 1: `=`: something is missing before it"),
-            ("x = 1\nprint 'x'", "line 2: `'x'`: an operator, a comma or a new line is missing before it"),
-            ("import os; for x in y: pass", "line 1: `for`: has to stand first in its line"),
+            (
+                "x = 1\nprint 'x'",
+                "line 2: `'x'`: an operator, a comma or a new line is missing before it",
+            ),
+            (
+                "import os; for x in y: pass",
+                "line 1: `for`: has to stand first in its line",
+            ),
             ("if x\n  y", "line 1: `if`: the colon is missing"),
             ("if x:\ny", "line 2: `y`: an indented block is missing"),
             ("if x:", "line 1: an indented block is missing"),
             ("x\n  y", "line 2: is indented, and no block begins there"),
-            ("if x:\n    y\n  z", "line 3: the indentation is that of no block around it"),
-            ("a.1", "line 1: `.1`: an operator, a comma or a new line is missing before it"),
+            (
+                "if x:\n    y\n  z",
+                "line 3: the indentation is that of no block around it",
+            ),
+            (
+                "a.1",
+                "line 1: `.1`: an operator, a comma or a new line is missing before it",
+            ),
             ("a.if", "line 1: `if`: is a word of the language and no name"),
             ("'abc", "line 1: the text that begins with ' does not end"),
             ("a)", "line 1: the bracket `)` closes nothing"),
@@ -761,12 +799,20 @@ mod tests {
     fn imports_are_found_wherever_they_stand() {
         let text = "import a, b.c as d; from e.f import (g,\n h)\ndef k():\n import l\nif x: import m\nfrom . import n\nfrom .o import p";
         assert_eq!(imports(text).unwrap(), ["a", "b.c", "e.f", "l", "m"]);
-        assert_eq!(imports("'import x'; x.importer; # import y").unwrap(), Vec::<String>::new());
+        assert_eq!(
+            imports("'import x'; x.importer; # import y").unwrap(),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn nesting_without_end_is_no_danger() {
-        for text in ["(".repeat(200_000), "-".repeat(200_000), "lambda:".repeat(100_000), "f'{".repeat(1_000)] {
+        for text in [
+            "(".repeat(200_000),
+            "-".repeat(200_000),
+            "lambda:".repeat(100_000),
+            "f'{".repeat(1_000),
+        ] {
             assert!(imports(&text).is_err());
         }
         assert!(imports(&format!("{}1", "not ".repeat(200_000))).is_ok());

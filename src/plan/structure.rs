@@ -86,8 +86,12 @@ fn check_order(index: usize, name: &Value, order: &Value, members: &Map<String, 
             Err(error) => add(Code::E007, format!("`{command}` does not split into words: {error}")),
             Ok(words) => {
                 if let Some(operator) = words.iter().find(|word| OPERATORS.contains(&word.as_str())) {
-                    let why = "no shell reads the command, so it would be an argument; use separate commands, or bash -c";
-                    add(Code::E003, format!("`{command}` has the shell operator `{operator}`: {why}"));
+                    let why =
+                        "no shell reads the command, so it would be an argument; use separate commands, or bash -c";
+                    add(
+                        Code::E003,
+                        format!("`{command}` has the shell operator `{operator}`: {why}"),
+                    );
                 }
             }
         }
@@ -109,7 +113,10 @@ fn check_order(index: usize, name: &Value, order: &Value, members: &Map<String, 
             ),
             Ok(words) => {
                 if let Some(Err(problem)) = python_text(&words).map(python::imports) {
-                    add(Code::E006, format!("the Python text of `{command}` is not valid: {problem}"));
+                    add(
+                        Code::E006,
+                        format!("the Python text of `{command}` is not valid: {problem}"),
+                    );
                 }
             }
         }
@@ -119,11 +126,14 @@ fn check_order(index: usize, name: &Value, order: &Value, members: &Map<String, 
 fn wrong_id(index: usize, id: Option<&Value>) -> Option<String> {
     let number = index + 1;
     if number > MAX_ORDERS {
-        return Some(format!("a plan has at most {MAX_ORDERS} orders; this is number {number}"));
+        return Some(format!(
+            "a plan has at most {MAX_ORDERS} orders; this is number {number}"
+        ));
     }
     let expected = format!("WO-{number:02}");
     let is_right = id.and_then(Value::as_str) == Some(&expected);
-    (!is_right).then(|| format!("the id of order number {number} has to be \"{expected}\"; orders are numbered without gaps"))
+    (!is_right)
+        .then(|| format!("the id of order number {number} has to be \"{expected}\"; orders are numbered without gaps"))
 }
 
 /// What the schema of an order says, but for what other codes say already.
@@ -135,7 +145,12 @@ fn schema_defects(members: &Map<String, Value>) -> Option<String> {
     if order.contains_key("id") {
         order.insert("id".to_owned(), json!("WO-01"));
     }
-    for command in order.get_mut("acceptance_commands").and_then(Value::as_array_mut).into_iter().flatten() {
+    for command in order
+        .get_mut("acceptance_commands")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if command.as_str().is_some_and(|text| split_command(text).is_err()) {
             *command = json!("true");
         }
@@ -143,6 +158,9 @@ fn schema_defects(members: &Map<String, Value>) -> Option<String> {
     let error = order::parse(Value::Object(order).to_string().as_bytes()).err()?;
     let defects = error.defects();
     // Places are those in a text that nobody wrote, but which value it is says the pointer.
-    let listed = defects.listed.iter().map(|defect| format!("{}: {}", defect.pointer, defect.text));
+    let listed = defects
+        .listed
+        .iter()
+        .map(|defect| format!("{}: {}", defect.pointer, defect.text));
     Some(listed.collect::<Vec<_>>().join("; "))
 }

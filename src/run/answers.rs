@@ -83,10 +83,7 @@ pub(super) fn unfinished(answer: &Answer) -> Option<Failure> {
             )
             .with_hint("answer with less text: fewer or smaller files"),
         ),
-        Finish::Refused => Some(Failure::plain(
-            FailureClass::Proposal,
-            "the model refused to answer",
-        )),
+        Finish::Refused => Some(Failure::plain(FailureClass::Proposal, "the model refused to answer")),
     }
 }
 

@@ -87,12 +87,21 @@ pub async fn make_plan(
     setup.budget.require_price(setup.model.as_deref())?;
     let repository = Repository::open(&setup.repository).map_err(|error| workspace_failure(&error))?;
     refuse_place(&repository, "the state directory", &setup.state_dir)?;
-    let replacing = if setup.overwrite { Replacing::Allowed } else { Replacing::Refused };
+    let replacing = if setup.overwrite {
+        Replacing::Allowed
+    } else {
+        Replacing::Refused
+    };
     output::check(&setup.output, repository.common_dir(), replacing)?;
-    let places = [("the state directory", setup.state_dir.as_path()), ("the plan", &setup.output)];
+    let places = [
+        ("the state directory", setup.state_dir.as_path()),
+        ("the plan", &setup.output),
+    ];
     room::check(&places, setup.disk_floor)?;
     let head = repository.head().map_err(|error| workspace_failure(&error))?;
-    let snapshot = repository.snapshot(head.commit).map_err(|error| workspace_failure(&error))?;
+    let snapshot = repository
+        .snapshot(head.commit)
+        .map_err(|error| workspace_failure(&error))?;
     let files = files_of(&snapshot)?;
     let journal = Journal::open(&setup.state_dir).map_err(unreadable)?;
     // Whoever builds on a record that was altered makes it look whole.
@@ -106,7 +115,9 @@ pub async fn make_plan(
 /// # Errors
 /// `Host` when they cannot be read, or are more than [`MAX_FILES`].
 pub fn files_of(snapshot: &Snapshot<'_>) -> Result<Files, Failure> {
-    let paths = snapshot.file_paths(MAX_FILES).map_err(|error| workspace_failure(&error))?;
+    let paths = snapshot
+        .file_paths(MAX_FILES)
+        .map_err(|error| workspace_failure(&error))?;
     Ok(plan::listing(paths))
 }
 
@@ -121,10 +132,15 @@ fn read_spec(setup: &PlanSetup) -> Result<&str, Failure> {
         let message = format!("the spec {name} is longer than {}", Bytes(MAX_SPEC_BYTES as u64));
         return Err(refused(message, "plan a part of it at a time"));
     }
-    let text = std::str::from_utf8(&setup.spec).ok().filter(|text| !text.contains('\0'));
+    let text = std::str::from_utf8(&setup.spec)
+        .ok()
+        .filter(|text| !text.contains('\0'));
     let text = text.ok_or_else(|| refused(format!("the spec {name} is not UTF-8 text"), "save it as plain text"))?;
     match text.trim() {
-        "" => Err(refused(format!("the spec {name} is empty"), "write down what is wanted")),
+        "" => Err(refused(
+            format!("the spec {name} is empty"),
+            "write down what is wanted",
+        )),
         _ => Ok(text),
     }
 }
@@ -255,7 +271,9 @@ impl<'a> Planning<'a> {
             ended_ms: now_ms(),
         };
         self.record(Phase::Fact, "plan.completed", None, bounded(&summary))?;
-        self.artifacts.seal("summary.json", &json(&summary)).map_err(unwritten)?;
+        self.artifacts
+            .seal("summary.json", &json(&summary))
+            .map_err(unwritten)?;
         (self.observe)(&PlanEvent::Completed {
             plan: Some(self.id),
             exit_code: summary.exit_code,
@@ -367,7 +385,12 @@ impl<'a> Planning<'a> {
         })
     }
 
-    fn recall(&mut self, attempt: u32, (key, digest): (Sha256, Sha256), request: &Request) -> Result<Option<Said>, Failure> {
+    fn recall(
+        &mut self,
+        attempt: u32,
+        (key, digest): (Sha256, Sha256),
+        request: &Request,
+    ) -> Result<Option<Said>, Failure> {
         let Some((from, said)) = answers::recorded(&self.journal, &PLAN, key, self.since).map_err(unreadable)? else {
             return Ok(None);
         };
@@ -409,7 +432,12 @@ impl<'a> Planning<'a> {
         Ok(answer)
     }
 
-    fn unanswered(&mut self, attempt: u32, (key, request): (Sha256, Sha256), error: &LlmError) -> Result<Failure, Failure> {
+    fn unanswered(
+        &mut self,
+        attempt: u32,
+        (key, request): (Sha256, Sha256),
+        error: &LlmError,
+    ) -> Result<Failure, Failure> {
         let usage = error.usage().unwrap_or_default();
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
@@ -428,7 +456,12 @@ impl<'a> Planning<'a> {
     }
 
     /// Lets the provider recover, if there is patience left.
-    async fn wait(&mut self, attempt: u32, patience: Patience, (error, failure): (&LlmError, Failure)) -> Result<Patience, Failure> {
+    async fn wait(
+        &mut self,
+        attempt: u32,
+        patience: Patience,
+        (error, failure): (&LlmError, Failure),
+    ) -> Result<Patience, Failure> {
         let rules = &self.setup.rules;
         let delay = backoff(patience.failed + 1, error.retry_after(), random());
         let patience = Patience {
@@ -463,8 +496,9 @@ impl<'a> Planning<'a> {
         self.write_of(attempt, "answer.txt", text.as_bytes())?;
         let parsed = match unusable {
             Some(failure) => Err((Complaint::of_plan(Code::E000, failure.sentence()), failure)),
-            None => plan::parse_answer(&text)
-                .map_err(|error| (error.complaint(), Failure::new(&error, Situation::Plain))),
+            None => {
+                plan::parse_answer(&text).map_err(|error| (error.complaint(), Failure::new(&error, Situation::Plain)))
+            }
         };
         let (complaints, judged) = match parsed {
             Err((complaint, failure)) => {
@@ -509,7 +543,9 @@ impl<'a> Planning<'a> {
         self.write_of(attempt, "errors.json", &json(complaints))?;
         let named = |complaints: &[Complaint]| -> Value {
             let pairs = complaints.iter().take(1000);
-            pairs.map(|complaint| json!([complaint.code, complaint.order])).collect()
+            pairs
+                .map(|complaint| json!([complaint.code, complaint.order]))
+                .collect()
         };
         let fact = json!({ "errors": named(&complaints.errors), "warnings": named(&complaints.warnings) });
         self.record(Phase::Fact, "plan.judged", Some(attempt), fact)?;
@@ -534,8 +570,15 @@ impl<'a> Planning<'a> {
             ),
             spec_sha256: Sha256::of(&self.setup.spec),
         };
-        let orders: Vec<_> = plan.orders.iter().map(|planned| planned.with_provenance(&provenance)).collect();
-        let mut files: Vec<_> = orders.iter().map(|order| (format!("{}.json", order.id), json(order))).collect();
+        let orders: Vec<_> = plan
+            .orders
+            .iter()
+            .map(|planned| planned.with_provenance(&provenance))
+            .collect();
+        let mut files: Vec<_> = orders
+            .iter()
+            .map(|order| (format!("{}.json", order.id), json(order)))
+            .collect();
         let summaries: Vec<_> = (plan.orders.iter().zip(&files))
             .map(|(planned, (file, bytes))| OrderSummary {
                 id: planned.order.id.clone(),
@@ -546,16 +589,26 @@ impl<'a> Planning<'a> {
                 bootstrap: planned.bootstrap,
             })
             .collect();
-        files.push((MANIFEST.to_owned(), self.manifest(plan, (&orders, &summaries), &provenance, warnings)));
+        files.push((
+            MANIFEST.to_owned(),
+            self.manifest(plan, (&orders, &summaries), &provenance, warnings),
+        ));
         self.artifacts.create_dir("output").map_err(unwritten)?;
         for (name, bytes) in &files {
             self.write(&format!("output/{name}"), bytes)?;
         }
-        let digests: Vec<_> = files.iter().map(|(name, bytes)| json!([name, Sha256::of(bytes)])).collect();
+        let digests: Vec<_> = files
+            .iter()
+            .map(|(name, bytes)| json!([name, Sha256::of(bytes)]))
+            .collect();
         let intent = json!({ "output": self.setup.output.to_string_lossy(), "files": digests });
         self.record(Phase::Intent, "plan.write", None, intent)?;
         // Again: somebody else may have been here while the model was asked.
-        let replacing = if self.setup.overwrite { Replacing::Allowed } else { Replacing::Refused };
+        let replacing = if self.setup.overwrite {
+            Replacing::Allowed
+        } else {
+            Replacing::Refused
+        };
         output::check(&self.setup.output, std::path::Path::new(""), replacing)?;
         output::write(&self.setup.output, &files)?;
         self.record(Phase::Fact, "plan.written", None, json!({ "orders": orders.len() }))?;

@@ -27,19 +27,32 @@ pub(super) fn check(output: &Path, git_dir: &Path, replacing: Replacing) -> Resu
             .with_hint(hint))
     };
     if output.to_str().is_none() || output.file_name().is_none() {
-        return refused(format!("`{shown}` cannot be the directory of a plan"), "name a directory whose path is UTF-8");
+        return refused(
+            format!("`{shown}` cannot be the directory of a plan"),
+            "name a directory whose path is UTF-8",
+        );
     }
-    let existing = output.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
+    let existing = output
+        .ancestors()
+        .find(|place| place.exists())
+        .unwrap_or(Path::new("/"));
     let real = existing.canonicalize().unwrap_or_else(|_| existing.to_owned());
     if git_dir.canonicalize().is_ok_and(|git_dir| real.starts_with(git_dir)) {
-        return refused(format!("`{shown}` is inside the git directory"), "name a directory outside of it");
+        return refused(
+            format!("`{shown}` is inside the git directory"),
+            "name a directory outside of it",
+        );
     }
     if !existing.is_dir() {
-        return refused(format!("`{}` is not a directory", self::shown(existing)), "name another directory with --out");
+        return refused(
+            format!("`{}` is not a directory", self::shown(existing)),
+            "name another directory with --out",
+        );
     }
     let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
     writable.map_err(|errno| {
-        storage(format!("cannot write to `{}`", self::shown(existing)), errno.into()).with_hint("name another directory with --out")
+        storage(format!("cannot write to `{}`", self::shown(existing)), errno.into())
+            .with_hint("name another directory with --out")
     })?;
     let names = names_in(output)?;
     let obstacles = in_the_way(&names);
@@ -116,7 +129,9 @@ fn read_manifest(path: &Path) -> Result<Vec<u8>, Failure> {
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(MAX_MANIFEST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > MAX_MANIFEST_BYTES {
         return Err(other("it is larger than a manifest may be"));
     }
