@@ -22,6 +22,7 @@ pub mod llm;
 pub mod sandbox;
 pub mod workspace;
 
+pub mod plan;
 pub mod promote;
 pub mod propose;
 pub mod verify;

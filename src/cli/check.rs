@@ -1,5 +1,6 @@
 //! `factory check`: validates orders without a model.
 
+use super::check_plan::{self, Form};
 use super::{exit, output, problem, words};
 use crate::order::{self, MAX_ORDER_BYTES, OrderError, WorkOrder};
 use crate::run::{Failure, Situation};
@@ -10,17 +11,33 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Validates orders: every problem at once, each with its place. No model is asked and nothing is run.
+///
+/// Of a directory, the plan in it is checked as a whole, and which order builds on which is shown.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Files that hold one order each.
+    /// Files that hold one order each, or the directory of a plan.
     #[arg(required = true, value_name = "ORDER")]
     orders: Vec<PathBuf>,
+    /// A directory of the repository that a plan is for [default: the working directory, if it is in one].
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
+    /// Print a plan's graph for Graphviz.
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn check(arguments: &Arguments) -> Result<u8, Failure> {
+    if let Some(dir) = arguments.orders.iter().find(|path| path.is_dir()) {
+        return check_directory(arguments, dir);
+    }
+    if arguments.dot || arguments.repo.is_some() {
+        return Err(problem::usage(
+            "--dot and --repo are about the directory of a plan, and none is named",
+        ));
+    }
     let results: Vec<_> = arguments.orders.iter().map(|path| (path, read(path))).collect();
     // The first failure names the exit code; an order that is invalid is the more telling one.
     let failures = || results.iter().filter_map(|(_, result)| result.as_ref().err());
@@ -39,6 +56,18 @@ pub(super) fn check(arguments: &Arguments) -> Result<u8, Failure> {
         }
     }
     Ok(exit::code(worst))
+}
+
+fn check_directory(arguments: &Arguments, dir: &Path) -> Result<u8, Failure> {
+    if arguments.orders.len() > 1 {
+        return Err(problem::usage("the directory of a plan is checked alone").with_hint("name nothing beside it"));
+    }
+    let form = match (arguments.dot, arguments.json) {
+        (true, _) => Form::Dot,
+        (_, true) => Form::Json,
+        (false, false) => Form::Text,
+    };
+    check_plan::check(dir, arguments.repo.as_deref(), form)
 }
 
 fn entry(path: &Path, result: &Result<Loaded, Failure>) -> Value {

@@ -83,7 +83,7 @@ fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failu
             "plan": plan,
         }))?;
     } else {
-        output::text(&super::plan::page(&plan, &arguments.profile))?;
+        output::text(&super::dry_run::page(&plan, &arguments.profile))?;
     }
     Ok(exit::code(None))
 }

@@ -9,8 +9,10 @@
 
 mod attack;
 mod check;
+mod check_plan;
 mod cost;
 mod doctor;
+mod dry_run;
 mod exec;
 pub mod exit;
 mod gc;
@@ -38,7 +40,7 @@ use std::ffi::OsString;
 #[command(
     after_help = "Exit codes: 0 done, 1 the order failed, 2 a bug, 3 provider, 4 unusable answers, 10 blocked, \
     11 budget, 13 inconclusive, 20 host, 21 sandbox layer missing, 22 repository held by another run, 23 repository refused, 24 recovery needs a person, 64 usage, \
-    65 invalid order, 74 I/O, 75 try later, 77 key refused, 78 profile or setting, 129, 130 and 143 interrupted."
+    65 invalid plan or order, 74 I/O, 75 try later, 77 key refused, 78 profile or setting, 129, 130 and 143 interrupted."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -47,6 +49,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Plan(Box<plan::Arguments>),
     Run(Box<run::Arguments>),
     Exec(exec::Arguments),
     Attack(attack::Arguments),
@@ -77,6 +80,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     #[cfg(debug_assertions)]
     environment.arm_crash_points();
     let done = match &command {
+        Command::Plan(arguments) => plan::plan(arguments, &environment),
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
         Command::Attack(arguments) => attack::attack(arguments, &environment),

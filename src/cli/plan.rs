@@ -1,83 +1,262 @@
-//! How the plan of a dry run is shown.
+//! `factory plan`: a product spec to a directory of work orders.
 
-use super::words;
-use crate::sandbox::{FilterSummary, Mount, Plan};
-use crate::verify::limit_name;
-use std::path::Path;
+use super::{exit, output, problem, run, words};
+use crate::config::Environment;
+use crate::plan::{Complaint, MAX_SPEC_BYTES};
+use crate::run::{Cap, Failure, PlanEvent, PlanSetup, PlanSummary, Rules, Situation, make_plan};
+use crate::types::{Bytes, FailureClass};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-/// The plan, one line for each thing, the kind of thing first.
-pub(super) fn page(plan: &Plan, profile: &str) -> String {
-    let path = |path: &Path| words::line(&path.to_string_lossy());
-    let mut lines: Vec<(&str, String)> = vec![
-        ("command", words::command(&plan.argv)),
-        ("profile", profile.to_owned()),
-        ("directory", path(&plan.cwd)),
-    ];
-    lines.extend(plan.program.iter().map(|program| ("program", path(program))));
-    for Mount {
-        at,
-        kind,
-        source,
-        options,
-    } in &plan.mounts
-    {
-        let from = source.iter().filter(|source| *source != at);
-        let from: Vec<String> = from.map(|source| path(source)).collect();
-        let from = if from.is_empty() {
-            String::new()
-        } else {
-            format!(" of {}", from.join(" over "))
-        };
-        lines.push(("mount", format!("{:<28} {kind}{from}, {options}", path(at))));
-    }
-    let links = plan.links.iter();
-    lines.extend(links.map(|(at, to)| ("link", format!("{:<28} {}", path(at), path(to)))));
-    match &plan.landlock {
-        None => lines.push(("landlock", "not in force".to_owned())),
-        Some(landlock) => {
-            lines.push((
-                "landlock",
-                format!("ABI {}; what no rule names is refused", landlock.abi),
-            ));
-            let rules = landlock.rules.iter();
-            lines.extend(rules.map(|rule| ("landlock", format!("{:<28} {}", path(&rule.path), rule.rights))));
-            lines.push(("landlock", format!("TCP: {}", landlock.tcp)));
-            lines.push(("landlock", format!("signals, abstract sockets: {}", landlock.scope)));
-        }
-    }
-    let FilterSummary {
-        allowed,
-        forbidden,
-        pretended,
-        answered,
-        others,
-        argument_rules,
-    } = &plan.seccomp;
-    let calls = format!(
-        "{allowed} calls allowed, {forbidden} answer EPERM, {pretended} success without effect, every other number {others}"
-    );
-    lines.push(("seccomp", calls));
-    let answers = match &answered[..] {
-        [] => "no call is answered by the sandbox: uname and sysinfo tell of the host".to_owned(),
-        calls => format!("{}: answered by the sandbox, nothing of the host", calls.join(", ")),
+/// Turns a product spec into work orders, each checked with all that came before it, and writes them to a directory.
+///
+/// The repository is read from the commit that is checked out, and not changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The file that holds the spec; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    spec: PathBuf,
+    /// A directory of the repository.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    repo: PathBuf,
+    /// The directory that gets WO-01.json, WO-02.json, … and manifest.json.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Replace the plan that is in the directory. Other files in it stay.
+    #[arg(long)]
+    overwrite: bool,
+    /// Who is asked: replay:DIR, command:PROGRAM ARGUMENTS, openai:BASE_URL or openai [env: FACTORY_PROVIDER].
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
+    /// The model that is asked [env: FACTORY_MODEL].
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Answers of the model that are checked at most.
+    #[arg(long, value_name = "N", default_value_t = Rules::default().max_attempts,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    max_attempts: u32,
+    /// Requests sent for one attempt at most, while the provider fails in passing.
+    #[arg(long, value_name = "N", default_value_t = Rules::default().provider_tries,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    provider_tries: u32,
+    /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// What may be spent: SCOPE=DOLLARS or SCOPE=TOKENStok, as in plan=2.50 or day=300000tok, for each call, attempt, plan or
+    /// day (UTC). Can be repeated; every cap holds. What is spent on the orders of the plan later counts for the plan too.
+    #[arg(long, value_name = "CAP")]
+    budget: Vec<Cap>,
+    /// A table of prices that overrules the built-in one.
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+    /// Ask the model anew, whatever it answered before.
+    #[arg(long)]
+    fresh: bool,
+    /// What has to be left on each disk that is written to.
+    #[arg(long, value_name = "SIZE", default_value = run::DISK_FLOOR)]
+    disk_floor: Bytes,
+    /// Print events, one JSON document a line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn plan(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    let mut stage = Stage {
+        json: arguments.json,
+        seq: 0,
+        broken: Ok(()),
     };
-    lines.push(("seccomp", answers));
-    for (call, rules) in argument_rules {
-        let s = if *rules == 1 { "" } else { "s" };
-        lines.push(("seccomp", format!("{call}: {rules} rule{s} on its arguments")));
+    match attempt(arguments, environment, &mut stage) {
+        Ok(summary) => {
+            stage.broken?;
+            if !arguments.json {
+                output::text(&page(&summary))?;
+                if let Some(failure) = &summary.problem {
+                    output::problem(failure, false);
+                }
+            }
+            Ok(summary.exit_code)
+        }
+        Err(failure) if arguments.json => {
+            let exit_code = exit::code(Some(&failure));
+            stage.show(&PlanEvent::Completed {
+                plan: None,
+                exit_code,
+                problem: Some(&failure),
+                summary: None,
+            });
+            Ok(exit_code)
+        }
+        Err(failure) => Err(failure),
     }
-    lines.push(("network", plan.network.to_string()));
-    for limit in &plan.limits {
-        let by = serde_json::to_value(limit.enforced_by).unwrap_or_default();
-        let by = by.as_str().unwrap_or_default().to_owned();
-        lines.push((
-            "limit",
-            format!("{:<28} {}, by {by}", limit_name(limit.limit), limit.requested),
+}
+
+fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<PlanSummary, Failure> {
+    let (spec, spec_name) = read_spec(&arguments.spec)?;
+    let state_dir = environment.state_dir(arguments.state_dir.as_deref());
+    let model = environment.model(arguments.model.clone());
+    let mut provider = run::provider(arguments.provider.as_deref(), model.as_deref(), environment)?;
+    let setup = PlanSetup {
+        spec,
+        spec_name,
+        repository: arguments.repo.clone(),
+        output: std::path::absolute(&arguments.out).unwrap_or_else(|_| arguments.out.clone()),
+        overwrite: arguments.overwrite,
+        model,
+        rules: Rules {
+            max_attempts: arguments.max_attempts,
+            provider_tries: arguments.provider_tries,
+            ..Rules::default()
+        },
+        budget: run::budget(&arguments.budget, arguments.prices.as_deref(), &provider)?,
+        state_dir: state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?,
+        fresh: arguments.fresh,
+        disk_floor: arguments.disk_floor,
+        exit_code: exit::code,
+    };
+    let cancel = run::hear_signals()?;
+    run::runtime()?.block_on(make_plan(&setup, &mut provider, cancel, &mut |event| stage.show(event)))
+}
+
+/// The spec, with one byte more than it may have at most, and its name.
+fn read_spec(path: &Path) -> Result<(Vec<u8>, String), Failure> {
+    let (from, name): (io::Result<Vec<u8>>, _) = match path.to_str() {
+        Some("-") => (bounded(io::stdin().lock()), "from standard input".to_owned()),
+        _ => (read_file(path), words::line(&path.to_string_lossy())),
+    };
+    let bytes = from.map_err(|error| {
+        Failure::plain(FailureClass::Host, format!("cannot read the spec {name}"))
+            .because(error.to_string())
+            .in_situation(Situation::Storage)
+            .with_hint("name a file that exists and that you may read, or `-` for standard input")
+    })?;
+    Ok((bytes, name))
+}
+
+/// A FIFO is refused: it could block for ever.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    match std::fs::metadata(path)?.is_file() {
+        true => bounded(File::open(path)?),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
+fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_SPEC_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What became of it, for people.
+fn page(summary: &PlanSummary) -> String {
+    let mut lines = Vec::new();
+    for order in &summary.orders {
+        let mark = match (order.exempt, order.bootstrap) {
+            (false, _) => "",
+            (true, true) => "  (makes the verification)",
+            (true, false) => "  (before the verification: run it with --allow-verify-exempt)",
+        };
+        lines.push(format!(
+            "{}  {}{mark}",
+            words::line(&order.id),
+            words::line(&order.title)
         ));
     }
-    lines.push(("variables", words::line(&plan.environment.join(" "))));
-    lines
-        .iter()
-        .map(|(kind, text)| format!("{kind:<10} {text}\n"))
-        .collect()
+    if let Some(title) = &summary.dropped {
+        lines.push(format!(
+            "left out, because the repository has scripts/verify.sh: {}",
+            words::line(title)
+        ));
+    }
+    if summary.problem.is_none() {
+        let warnings = summary
+            .attempts
+            .last()
+            .into_iter()
+            .flat_map(|attempt| &attempt.warnings);
+        lines.extend(warnings.map(warning));
+        let (count, output) = (summary.orders.len(), summary.output.to_string_lossy());
+        let s = if count == 1 { "" } else { "s" };
+        lines.push(format!("{count} order{s} in {}", words::line(&output)));
+    }
+    lines.push(format!("record: {}", words::line(&summary.artifacts.to_string_lossy())));
+    lines.join("\n") + "\n"
+}
+
+/// A warning as a line.
+pub(super) fn warning(complaint: &Complaint) -> String {
+    format!("warning: {}", words::line(&complaint.to_string()))
+}
+
+/// Where events are shown.
+struct Stage {
+    json: bool,
+    seq: u64,
+    /// Whether standard output still takes events.
+    broken: Result<(), Failure>,
+}
+
+impl Stage {
+    fn show(&mut self, event: &PlanEvent<'_>) {
+        if self.json {
+            self.seq += 1;
+            if self.broken.is_ok() {
+                self.broken = output::json(&numbered(self.seq, event));
+            }
+        } else if let Some(line) = line(event) {
+            output::note(&line);
+        }
+    }
+}
+
+/// An event with its place. A problem has the same form as everywhere else.
+fn numbered(seq: u64, event: &PlanEvent<'_>) -> Value {
+    let mut value = json!(event);
+    value["seq"] = json!(seq);
+    if let PlanEvent::Completed { problem, .. } = event {
+        value["problem"] = json!(problem.map(problem::json));
+    }
+    value
+}
+
+/// An event as a line for people. The end is told by the page.
+fn line(event: &PlanEvent<'_>) -> Option<String> {
+    Some(match event {
+        PlanEvent::Opened {
+            plan,
+            spec,
+            base,
+            files,
+            provider,
+            ..
+        } => format!(
+            "plan {plan}: spec {}\n  base {} with {files} files, provider {}",
+            words::line(spec),
+            base.short(),
+            words::line(provider)
+        ),
+        PlanEvent::Requested { attempt, .. } => format!("attempt {attempt}: asking the model"),
+        PlanEvent::Recalled { attempt, from, .. } => {
+            format!("attempt {attempt}: the model answered this before, in {from}")
+        }
+        PlanEvent::Delayed {
+            attempt,
+            wait_ms,
+            reason,
+        } => format!(
+            "attempt {attempt}: asking again in {}: {}",
+            words::span(0, *wait_ms),
+            words::line(reason)
+        ),
+        PlanEvent::Judged { attempt, complaints } => {
+            let codes: Vec<_> = complaints.errors.iter().map(|error| error.code.to_string()).collect();
+            match codes.as_slice() {
+                [] => format!("attempt {attempt}: a plan"),
+                codes => format!("attempt {attempt}: refused, {}", codes.join(" ")),
+            }
+        }
+        PlanEvent::Answered { .. } | PlanEvent::Completed { .. } => return None,
+    })
 }

@@ -105,7 +105,7 @@ pub(super) struct Arguments {
 }
 
 /// Room for a day's exported trees and records of a large repository; less is a disk that is about to be full.
-const DISK_FLOOR: &str = "256MiB";
+pub(super) const DISK_FLOOR: &str = "256MiB";
 
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
     log_to_stderr(environment);
@@ -144,7 +144,8 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8
 }
 
 fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<Ended, Failure> {
-    let mut provider = provider(arguments, environment)?;
+    let model = environment.model(arguments.model.clone());
+    let mut provider = provider(arguments.provider.as_deref(), model.as_deref(), environment)?;
     let setup = setup(arguments, environment, &provider)?;
     let cancel = hear_signals()?;
     runtime()?.block_on(run_order(&setup, &mut provider, cancel, &mut |event| stage.show(event)))
@@ -187,16 +188,21 @@ fn setup(arguments: &Arguments, environment: &Environment, provider: &Provider) 
                 .unwrap_or_else(|| state_dir.join("runs")),
             state_dir,
         },
-        budget: Budget {
-            caps: arguments.budget.clone(),
-            prices: prices(arguments.prices.as_deref())?,
-            is_free: matches!(provider, Provider::Replay(_)),
-        },
+        budget: budget(&arguments.budget, arguments.prices.as_deref(), provider)?,
         patience: arguments.wait.unwrap_or_default(),
         fresh: arguments.fresh,
         disk_floor: arguments.disk_floor,
         program: own_program()?,
         exit_code: exit::code,
+    })
+}
+
+/// What may be spent on a provider.
+pub(super) fn budget(caps: &[Cap], table: Option<&Path>, provider: &Provider) -> Result<Budget, Failure> {
+    Ok(Budget {
+        caps: caps.to_vec(),
+        prices: prices(table)?,
+        is_free: matches!(provider, Provider::Replay(_)),
     })
 }
 
@@ -227,9 +233,14 @@ fn protected_path(text: &str) -> Result<RepoPath, String> {
     RepoPath::parse(text).map_err(|error| error.to_string())
 }
 
-fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider, Failure> {
+/// The provider that is named, or that the environment names.
+pub(super) fn provider(
+    named: Option<&str>,
+    model: Option<&str>,
+    environment: &Environment,
+) -> Result<Provider, Failure> {
     let spec = environment
-        .provider(arguments.provider.as_deref())
+        .provider(named)
         .map_err(|error| Failure::new(&error, Situation::Usage))?;
     let made = match spec {
         ProviderSpec::Replay(directory) => Provider::replay(&directory),
@@ -239,7 +250,7 @@ fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider
             command.map(|command| Provider::Command(command.watched_by(&program)))
         }
         ProviderSpec::Chat { base_url } => {
-            if environment.model(arguments.model.clone()).is_none() {
+            if model.is_none() {
                 return Err(problem::usage("the provider needs to know which model to ask")
                     .with_hint("give --model NAME, or set FACTORY_MODEL"));
             }

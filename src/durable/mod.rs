@@ -16,6 +16,7 @@ mod error;
 mod lock;
 mod nameless;
 mod process;
+mod publish;
 mod remains;
 mod remove;
 
@@ -26,6 +27,7 @@ pub use crash::crash_point;
 pub use error::DurableError;
 pub use lock::Lock;
 pub use process::{Fate, ProcessMark, boot_id};
+pub use publish::publish_dir;
 pub use remains::{Removal, Removed, is_older, on_disk, remove_asides, tree_bytes};
 pub use remove::remove_tree;
 

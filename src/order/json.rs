@@ -619,6 +619,19 @@ impl Document<'_> {
     }
 }
 
+/// The part between a code fence's first line, whatever is written on it, and its closing mark; all but the blanks
+/// around it when there is no fence.
+pub fn unfence(text: &str) -> Range<usize> {
+    let trimmed = text.trim();
+    let fenced = || {
+        let (_, inner) = trimmed.strip_prefix("```")?.split_once('\n')?;
+        inner.strip_suffix("```")
+    };
+    let body = fenced().unwrap_or(trimmed);
+    let start = body.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + body.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

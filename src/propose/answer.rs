@@ -2,11 +2,10 @@
 
 use super::Stage;
 use crate::change::{ChangeSet, Write};
-use crate::order::json::{Defects, Document, Pointer, Want, quote};
+use crate::order::json::{Defects, Document, Pointer, Want, quote, unfence};
 use crate::types::{FailureClass, PathError, Problem, RepoPath};
 use serde::Serialize;
 use serde_json::Value;
-use std::ops::Range;
 
 /// The longest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 10 << 20;
@@ -209,19 +208,6 @@ fn read_write(document: &mut Document<'_>, at: &Pointer, value: &Value, metadata
         base_sha256: base_sha256?.1.to_owned(),
         content: content?.1.to_owned(),
     })
-}
-
-/// The part between a code fence's first line, whatever is written on it, and its closing mark; all but the blanks
-/// around it when there is no fence.
-fn unfence(text: &str) -> Range<usize> {
-    let trimmed = text.trim();
-    let fenced = || {
-        let (_, inner) = trimmed.strip_prefix("```")?.split_once('\n')?;
-        inner.strip_suffix("```")
-    };
-    let body = fenced().unwrap_or(trimmed);
-    let start = body.as_ptr() as usize - text.as_ptr() as usize;
-    start..start + body.len()
 }
 
 #[cfg(test)]

@@ -9,13 +9,11 @@ mod answer;
 mod check;
 mod context;
 mod prompt;
-mod template;
 
 pub use answer::{MAX_ANSWER_BYTES, MAX_FILE_BYTES, MAX_PROPOSAL_BYTES, Proposal, ProposeError, parse_answer};
 pub use check::{CheckError, Refusal, Refusals, check};
 pub use context::{ContextFile, MAX_CONTEXT_BYTES, Shown, read_context};
 pub use prompt::{FailureBrief, Prompt, prompt, template_digest};
-pub use template::render_template;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,11 +1,91 @@
-//! Answers that were paid for before, found again by what was asked.
+//! Answers: stored before they are used, and found again by what was asked. The same for proposals and for plans.
 
-use super::failure::Failure;
+use super::failure::{Failure, Situation};
 use super::past::latest;
 use crate::journal::{Journal, JournalError, Recorded};
-use crate::llm::{Answer, Finish};
+use crate::llm::{Answer, Finish, LlmError, Provider};
 use crate::types::{FailureClass, RunId, Sha256};
 use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The kinds of the entries about one sort of question.
+#[derive(Debug)]
+pub(super) struct Kinds {
+    /// Before it is sent.
+    pub(super) request: &'static str,
+    /// It was answered.
+    pub(super) answer: &'static str,
+    /// It was not.
+    pub(super) unanswered: &'static str,
+    /// It was answered before.
+    pub(super) recalled: &'static str,
+}
+
+/// Those about proposals.
+pub(super) const PROPOSAL: Kinds = Kinds {
+    request: "proposal.request",
+    answer: "proposal.answer",
+    unanswered: "proposal.unanswered",
+    recalled: "proposal.recalled",
+};
+
+/// Those about plans.
+pub(super) const PLAN: Kinds = Kinds {
+    request: "plan.request",
+    answer: "plan.answer",
+    unanswered: "plan.unanswered",
+    recalled: "plan.recalled",
+};
+
+/// Recognises an answer to the same request by the same provider.
+pub(super) fn key(provider: &Provider, request: Sha256) -> Sha256 {
+    Sha256::of(format!("{}\u{0}{request}", provider.identity()).as_bytes())
+}
+
+/// Stores what was answered, and gives the body of the entry that says so.
+///
+/// # Errors
+/// When the journal refuses.
+pub(super) fn store(
+    journal: &Journal,
+    (key, request): (Sha256, Sha256),
+    answer: &Answer,
+) -> Result<Value, JournalError> {
+    Ok(json!({
+        "key": key,
+        "request": request,
+        "answer": journal.put_blob(&answer.raw)?,
+        "text": journal.put_blob(answer.text.as_bytes())?,
+        "model": answer.model,
+        "finish": answer.finish,
+        "usage": answer.usage,
+    }))
+}
+
+/// Why there is no answer.
+pub(super) fn failure(error: &LlmError) -> Failure {
+    let situation = if error.is_auth() {
+        Situation::Auth
+    } else {
+        Situation::Plain
+    };
+    Failure::new(error, situation)
+}
+
+/// Why an answer is not a whole one.
+pub(super) fn unfinished(answer: &Answer) -> Option<Failure> {
+    match answer.finish {
+        Finish::Complete => None,
+        Finish::Truncated => Some(
+            Failure::plain(
+                FailureClass::Proposal,
+                "the answer was cut off by a limit on its length",
+            )
+            .with_hint("answer with less text: fewer or smaller files"),
+        ),
+        Finish::Refused => Some(Failure::plain(FailureClass::Proposal, "the model refused to answer")),
+    }
+}
 
 /// What was said to a request.
 #[derive(Debug)]
@@ -16,7 +96,7 @@ pub(super) enum Said {
     NoText(Failure),
 }
 
-/// The body of the entry `proposal.answer`, as far as it is used again.
+/// The body of the entry [`Kinds::answer`], as far as it is used again.
 #[derive(Deserialize)]
 struct Stored {
     answer: Sha256,
@@ -29,13 +109,18 @@ struct Stored {
 ///
 /// # Errors
 /// When the journal cannot be read, or holds something else than what was stored.
-pub(super) fn recorded(journal: &Journal, key: Sha256, since: u64) -> Result<Option<(RunId, Said)>, JournalError> {
-    if let Some(entry) = latest(journal, "proposal.answer", key, since)?
+pub(super) fn recorded(
+    journal: &Journal,
+    kinds: &Kinds,
+    key: Sha256,
+    since: u64,
+) -> Result<Option<(RunId, Said)>, JournalError> {
+    if let Some(entry) = latest(journal, kinds.answer, key, since)?
         && let Some(answer) = answer(journal, &entry)?
     {
         return Ok(Some((entry.run, Said::Answer(answer))));
     }
-    let unanswered = latest(journal, "proposal.unanswered", key, since)?;
+    let unanswered = latest(journal, kinds.unanswered, key, since)?;
     Ok(unanswered.and_then(|entry| Some((entry.run, Said::NoText(no_text(&entry)?)))))
 }
 

@@ -62,7 +62,15 @@ impl Artifacts {
     /// # Errors
     /// `Host` when the file system refuses.
     pub(super) fn begin_attempt(&self, attempt: u32) -> Result<(), ArtifactError> {
-        let path = self.attempt_dir(attempt);
+        self.create_dir(&format!("attempt-{attempt}"))
+    }
+
+    /// Creates a directory of the run.
+    ///
+    /// # Errors
+    /// `Host` when the file system refuses.
+    pub(super) fn create_dir(&self, name: &str) -> Result<(), ArtifactError> {
+        let path = self.dir.join(name);
         DirBuilder::new()
             .mode(0o700)
             .create(&path)

@@ -8,6 +8,7 @@
 //!   was allowed to; when one does, the next request finds that out.
 //! - Money is limited only where the price is known: an unknown price under a cap of dollars is an error.
 
+use super::answers::{PLAN, PROPOSAL};
 use super::failure::{Failure, Situation};
 use super::fold::{Opened, body};
 use crate::journal::Recorded;
@@ -28,11 +29,15 @@ const SHORTEST_ANSWER: u64 = 1024;
 const BYTES_PER_TOKEN: u64 = 3;
 
 /// Entries that tell of spending.
-pub(super) const KINDS: [&str; 4] = [
+pub(super) const KINDS: [&str; 8] = [
     "run.opened",
-    "proposal.request",
-    "proposal.answer",
-    "proposal.unanswered",
+    "plan.opened",
+    PROPOSAL.request,
+    PROPOSAL.answer,
+    PROPOSAL.unanswered,
+    PLAN.request,
+    PLAN.answer,
+    PLAN.unanswered,
 ];
 
 /// What a cap is about.
@@ -182,9 +187,9 @@ pub struct Call {
     pub run: RunId,
     /// The attempt that it was for.
     pub attempt: Option<u32>,
-    /// The order that it was for.
+    /// The order that it was for; empty when it was for a plan.
     pub order_id: String,
-    /// The plan that the order belongs to.
+    /// The plan that the order belongs to, or that was made.
     pub plan: Option<String>,
     /// The model that was asked.
     pub model: String,
@@ -206,6 +211,8 @@ impl Call {
 /// The requests that entries tell of. Entries of version 1 know no reservations, and count for what was reported.
 pub fn calls(entries: &[Recorded]) -> Vec<Call> {
     let mut opened: BTreeMap<RunId, Opened> = BTreeMap::new();
+    // The models by which plans were made.
+    let mut planners: BTreeMap<RunId, String> = BTreeMap::new();
     let mut calls: Vec<Call> = Vec::new();
     // The request of a run that is not settled yet: a run sends one at a time.
     let mut pending: BTreeMap<RunId, usize> = BTreeMap::new();
@@ -216,7 +223,23 @@ pub fn calls(entries: &[Recorded]) -> Vec<Call> {
                     opened.insert(entry.run, body);
                 }
             }
-            "proposal.request" => {
+            "plan.opened" => {
+                planners.insert(entry.run, field(entry, "model").unwrap_or_default());
+            }
+            kind if kind == PLAN.request => {
+                pending.insert(entry.run, calls.len());
+                calls.push(Call {
+                    run: entry.run,
+                    attempt: entry.attempt,
+                    order_id: String::new(),
+                    plan: Some(entry.run.to_string()),
+                    model: planners.get(&entry.run).cloned().unwrap_or_default(),
+                    at_ms: entry.at_ms,
+                    reserved: field(entry, "reserved").unwrap_or_default(),
+                    settled: None,
+                });
+            }
+            kind if kind == PROPOSAL.request => {
                 let of = opened.get(&entry.run);
                 pending.insert(entry.run, calls.len());
                 calls.push(Call {

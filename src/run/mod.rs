@@ -1,4 +1,5 @@
-//! One work order from open to closed: the state machine, and the only arrow back from a verdict to a new attempt.
+//! One work order from open to closed: the state machine, and the only arrow back from a verdict to a new attempt. Beside
+//! it, one spec to a plan, which asks, stores and recalls in the same way.
 //!
 //! - [`next`] decides what happens after what; the rest of this module does it, one step for each state.
 //! - Before an effect its intent is journaled, after it the fact. An answer that was paid for is stored before it is used.
@@ -24,6 +25,7 @@ mod ground;
 mod hold;
 mod key;
 mod past;
+mod planning;
 mod recover;
 mod room;
 mod state;
@@ -41,6 +43,10 @@ pub use gc::{Collected, Collection, gc};
 pub use ground::{BranchWish, Cancel, Places, Setup, base, refuse_place, sandbox_failure, workspace_failure};
 pub use hold::Lease;
 pub use past::{CRASHES, is_known, release};
+pub use planning::{
+    MAX_FILES, OrderSummary, PlanAttempt, PlanEvent, PlanFiles, PlanObserver, PlanSetup, PlanSummary, files_of,
+    make_plan, read_plan,
+};
 pub use recover::{ExitCode, Outcome as RecoveryOutcome, Recovered, Rescue, Rescued, rescue};
 pub use state::{Course, End, Event as Step, Patience, REPEATS, Rules, State, next};
 pub use summary::{AttemptSummary, CommandSummary, SCHEMA, Summary, UsageSummary, VerdictName};

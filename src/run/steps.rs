@@ -1,6 +1,6 @@
 //! What a run does in each state.
 
-use super::answers::{self, Said};
+use super::answers::{self, PROPOSAL, Said};
 use super::artifacts::json;
 use super::budget::{self, About};
 use super::engine::{Promoted, Run, now_ms};
@@ -17,7 +17,7 @@ use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::{Entry, JournalError, Phase as Framed};
-use crate::llm::{Answer, Finish, LlmError, Request, Usage, backoff, request_digest};
+use crate::llm::{Answer, LlmError, Request, Usage, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
 use crate::propose::{self, CheckError, Proposal};
@@ -273,7 +273,7 @@ impl Run<'_> {
         room::check(&self.setup.places.named(), floor).map_err(Fault::exception)?;
         let request = self.request()?;
         let digest = request_digest(&request);
-        let key = self.answer_key(digest);
+        let key = answers::key(self.provider, digest);
         if is_first_try {
             let text = format!("{}\n\n{}", request.system, request.user);
             self.artifacts.write_of(attempt, "prompt.txt", text.as_bytes())?;
@@ -320,7 +320,7 @@ impl Run<'_> {
             Ok(Entry {
                 run,
                 phase: Framed::Intent,
-                kind: "proposal.request",
+                kind: PROPOSAL.request,
                 attempt: Some(attempt),
                 body: intent,
             })
@@ -333,20 +333,15 @@ impl Run<'_> {
         })
     }
 
-    /// Recognises an answer to the same request by the same provider.
-    fn answer_key(&self, request: Sha256) -> Sha256 {
-        Sha256::of(format!("{}\u{0}{request}", self.provider.identity()).as_bytes())
-    }
-
     /// What an earlier run was answered to the same request; nothing when it has to be sent.
     fn recall(&mut self, attempt: u32, key: Sha256, digest: Sha256, request: &Request) -> Result<Option<Step>, Fault> {
-        let Some((from, said)) = answers::recorded(&self.journal, key, self.since)? else {
+        let Some((from, said)) = answers::recorded(&self.journal, &PROPOSAL, key, self.since)? else {
             return Ok(None);
         };
         self.provider.pass_over(request);
         self.usage.recalled += 1;
         let fact = json!({ "key": key, "request": digest, "from": from });
-        self.journal(Framed::Fact, "proposal.recalled", Some(attempt), fact)?;
+        self.journal(Framed::Fact, PROPOSAL.recalled, Some(attempt), fact)?;
         (self.observe)(&Told::Recalled {
             attempt,
             request: digest,
@@ -395,23 +390,14 @@ impl Run<'_> {
         let model = self.setup.model.as_deref();
         let settled = self.setup.budget.settle(model, answer.usage.as_ref(), said);
         self.usage.count(&settled);
-        let sha256 = self.journal.put_blob(&answer.raw)?;
-        let text = self.journal.put_blob(answer.text.as_bytes())?;
+        let sha256 = Sha256::of(&answer.raw);
+        let mut fact = answers::store(&self.journal, (key, request), &answer)?;
+        fact["settled"] = json!(settled);
         let usage = answer.usage.unwrap_or_default();
         self.usage.answers += 1;
         self.usage.input_tokens += usage.input_tokens;
         self.usage.output_tokens += usage.output_tokens;
-        let fact = json!({
-            "key": key,
-            "request": request,
-            "answer": sha256,
-            "text": text,
-            "model": answer.model,
-            "finish": answer.finish,
-            "usage": answer.usage,
-            "settled": settled,
-        });
-        self.journal(Framed::Fact, "proposal.answer", Some(attempt), fact)?;
+        self.journal(Framed::Fact, PROPOSAL.answer, Some(attempt), fact)?;
         self.artifacts.write_of(attempt, "answer.txt", answer.text.as_bytes())?;
         (self.observe)(&Told::Answered {
             attempt,
@@ -440,14 +426,9 @@ impl Run<'_> {
             Some(settled) => self.usage.count(settled),
             None => self.usage.unsettled += 1,
         }
-        let situation = if error.is_auth() {
-            Situation::Auth
-        } else {
-            Situation::Plain
-        };
-        let failure = Failure::new(error, situation);
+        let failure = answers::failure(error);
         let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage, "settled": settled });
-        self.journal(Framed::Fact, "proposal.unanswered", Some(attempt), fact)?;
+        self.journal(Framed::Fact, PROPOSAL.unanswered, Some(attempt), fact)?;
         match failure.class {
             FailureClass::ProviderTransient => {
                 let hint = failure
@@ -795,16 +776,10 @@ impl Run<'_> {
 
 /// An answer that a token limit cut off, or that is a refusal, is no proposal even if it should read like one.
 fn refuse_unfinished(answer: &Answer) -> Result<(), Fault> {
-    let failure = match answer.finish {
-        Finish::Complete => return Ok(()),
-        Finish::Truncated => Failure::plain(
-            FailureClass::Proposal,
-            "the answer was cut off by a limit on its length",
-        )
-        .with_hint("answer with less text: fewer or smaller files"),
-        Finish::Refused => Failure::plain(FailureClass::Proposal, "the model refused to answer"),
-    };
-    Err(Fault::new(Stage::LlmOutputInvalid, failure))
+    match answers::unfinished(answer) {
+        None => Ok(()),
+        Some(failure) => Err(Fault::new(Stage::LlmOutputInvalid, failure)),
+    }
 }
 
 /// The model says that the order cannot be fulfilled.
@@ -836,7 +811,7 @@ fn out_of_order(what: &str) -> Fault {
 }
 
 /// Something that other runs on this host do not have as well.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     // The lower 80 bits of a ULID are random; the cut to 64 of them is meant.
     let bits = ulid::Ulid::generate().random();
     u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)

@@ -9,6 +9,7 @@ mod id;
 mod money;
 mod path;
 mod size;
+mod template;
 mod text;
 
 pub use digest::{DigestError, Sha256};
@@ -17,4 +18,5 @@ pub use id::{IdError, ObjectId, RunId};
 pub use money::{MoneyError, NanoUsd};
 pub use path::{PathError, RepoPath};
 pub use size::{Bytes, SizeError, format_duration, parse_duration};
-pub use text::{escape_control, truncate};
+pub use template::render_template;
+pub use text::{escape_control, fenced, truncate};

@@ -119,7 +119,7 @@ fn fold(text: &str) -> Result<Vec<&str>, PathError> {
 fn refuse_character(character: char) -> Result<(), PathError> {
     match character {
         '\\' => Err(PathError::Backslash),
-        '*' | '?' | '[' | ']' => Err(PathError::Wildcard(character)),
+        '*' | '?' | '[' => Err(PathError::Wildcard(character)),
         // `is_control` is C0, DEL and C1; the other two end a line for some readers.
         '\u{2028}' | '\u{2029}' => Err(PathError::Control(character)),
         _ if character.is_control() => Err(PathError::Control(character)),

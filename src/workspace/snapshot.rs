@@ -68,6 +68,40 @@ impl<'repo> Snapshot<'repo> {
         })
     }
 
+    /// The paths of the commit's regular files. One that is no text is left out: nothing of ours can name it.
+    ///
+    /// # Errors
+    /// `Host` when a tree cannot be read, or there are more than `max` entries in all trees together: a tree can name
+    /// another many times, and so have more files than there are bytes on the disk.
+    pub fn file_paths(&self, max: usize) -> Result<Vec<String>, WorkspaceError> {
+        let mut paths = Vec::new();
+        let mut pending = vec![(String::new(), self.root.clone())];
+        let mut seen = 0;
+        while let Some((parent, tree)) = pending.pop() {
+            for entry in &tree {
+                seen += 1;
+                if seen > max {
+                    return Err(WorkspaceError::TooLarge {
+                        what: format!("the tree of commit {}", self.commit.short()),
+                        limit: format!("{max} files and directories"),
+                    });
+                }
+                let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
+                    continue;
+                };
+                let path = format!("{parent}{name}");
+                match Kind::of_mode(entry.filemode_raw()) {
+                    Some(Kind::File { .. }) => paths.push(path),
+                    Some(Kind::Directory) => {
+                        pending.push((format!("{path}/"), self.repository.tree(object_id(entry.id()))?));
+                    }
+                    Some(Kind::Symlink | Kind::Submodule) | None => {}
+                }
+            }
+        }
+        Ok(paths)
+    }
+
     /// Whether the `.gitignore` files of this commit ignore the path. What is tracked is never ignored.
     ///
     /// Neither the work tree nor `info/exclude` nor the operator's own ignore file has a say, so that the answer is the

@@ -16,6 +16,7 @@ mod interrupt;
 mod legacy;
 mod limits;
 mod mischief;
+mod planning;
 mod profiles;
 mod providers;
 mod safety;

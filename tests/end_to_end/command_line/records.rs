@@ -93,6 +93,7 @@ fn help_says_what_each_subcommand_does() {
     let place = Place::empty();
     for name in [
         "",
+        "plan",
         "run",
         "exec",
         "check",

@@ -2,8 +2,8 @@
 
 use super::case::Case;
 use base64::Engine as _;
-use factory::types::{RepoPath, Sha256, truncate};
-use factory::{order, propose, verify};
+use factory::types::{RepoPath, Sha256, render_template, truncate};
+use factory::{order, verify};
 use serde_json::{Value, json};
 
 pub(super) fn path(case: &Case) -> Result<Value, String> {
@@ -62,7 +62,7 @@ pub(super) fn template_render(case: &Case) -> Result<Value, String> {
         ("DOCTRINE", optional("doctrine")),
         ("REPO_HINTS", optional("repo_hints")),
     ];
-    Ok(json!({"ok": true, "text": propose::render_template(template, &values)}))
+    Ok(json!({"ok": true, "text": render_template(template, &values)}))
 }
 
 pub(super) fn text_truncate(case: &Case) -> Result<Value, String> {

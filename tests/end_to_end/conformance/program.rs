@@ -334,7 +334,7 @@ pub(super) struct Bench {
 
 impl Bench {
     /// The operator, and the profile with the packages that cases may need; without them, the one that is built in.
-    fn operator(&self) -> &(Operator, &'static str) {
+    pub(super) fn operator(&self) -> &(Operator, &'static str) {
         self.operator.get_or_init(|| {
             let operator = Operator::new();
             match Packages::find() {
@@ -537,8 +537,8 @@ fn set_up(origin: &Origin, word: &str) -> Result<(), String> {
 }
 
 /// A program that plays the model: it gives the answers of a case in turn, and the last one again and again.
-struct Model {
-    provider: String,
+pub(super) struct Model {
+    pub(super) provider: String,
     directory: PathBuf,
 }
 
@@ -554,7 +554,7 @@ case $(head --bytes=11 "$answer") in
 esac
 "#;
 
-    fn new(case: &Case, place: &Path) -> Result<Self, String> {
+    pub(super) fn new(case: &Case, place: &Path) -> Result<Self, String> {
         let directory = place.join("model");
         let write = |name: &str, text: &str| fs::write(directory.join(name), text).map_err(|error| error.to_string());
         fs::create_dir(&directory).map_err(|error| error.to_string())?;
@@ -572,7 +572,7 @@ esac
     }
 
     /// How often it was asked.
-    fn calls(&self) -> usize {
+    pub(super) fn calls(&self) -> usize {
         let calls = fs::read_to_string(self.directory.join("calls")).unwrap_or_default();
         calls.lines().count()
     }

@@ -1,0 +1,240 @@
+//! `factory check DIR`: a plan, checked as a whole, and which order builds on which.
+
+use super::{check, exit, output, plan, problem, words};
+use crate::order::{WorkOrder, json::Document};
+use crate::plan::{Complaints, Files, Graph, MANIFEST, validate};
+use crate::run::{Failure, Situation, files_of, read_plan, workspace_failure};
+use crate::types::{FailureClass, Sha256, escape_control};
+use crate::workspace::{Repository, WorkspaceError};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// How the graph is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Text,
+    Dot,
+    Json,
+}
+
+/// A plan as it was found.
+struct Found {
+    orders: Vec<WorkOrder>,
+    complaints: Complaints,
+    /// What a manifest says that is so no more.
+    remarks: Vec<String>,
+}
+
+/// Checks the plan in `dir` and shows it.
+pub(super) fn check(dir: &Path, repo: Option<&Path>, form: Form) -> Result<u8, Failure> {
+    let found = find(dir, repo)?;
+    let failure = problem_of(dir, &found.complaints);
+    let orders: Vec<_> = found.orders.iter().collect();
+    let graph = Graph::of(&orders);
+    match form {
+        Form::Json => output::json(&document(&found, &graph, failure.as_ref()))?,
+        Form::Dot => output::text(&dot(&orders, &graph))?,
+        Form::Text => output::text(&text(&orders, &graph))?,
+    }
+    if form != Form::Json {
+        found
+            .remarks
+            .iter()
+            .for_each(|remark| output::note(&format!("note: {remark}")));
+        found
+            .complaints
+            .warnings
+            .iter()
+            .for_each(|warning| output::note(&plan::warning(warning)));
+        if let Some(failure) = &failure {
+            output::problem(failure, false);
+        }
+    }
+    Ok(exit::code(failure.as_ref()))
+}
+
+fn find(dir: &Path, repo: Option<&Path>) -> Result<Found, Failure> {
+    let mut remarks = Vec::new();
+    let files = repository_files(repo, &mut remarks)?;
+    let read = read_plan(dir)?;
+    if read.orders.is_empty() {
+        let shown = words::line(&dir.to_string_lossy());
+        return Err(Failure::plain(FailureClass::Order, format!("`{shown}` holds no plan"))
+            .in_situation(Situation::Document)
+            .with_hint("name a directory with WO-01.json, WO-02.json, …, such as `factory plan --out DIR` writes"));
+    }
+    let loaded: Vec<_> = (read.orders.iter())
+        .map(|name| check::read(&dir.join(name)))
+        .collect::<Result<_, _>>()?;
+    let manifest = match &read.manifest {
+        Some(bytes) => manifest(dir, bytes)?,
+        None => {
+            remarks.push(format!(
+                "there is no {MANIFEST}: written by hand, or cut off while it was written"
+            ));
+            Value::Null
+        }
+    };
+    remarks.extend(differences(&manifest, &read.orders, &loaded)?);
+    let orders: Vec<_> = loaded.into_iter().map(|loaded| loaded.order).collect();
+    let plan = json!({ "work_orders": orders, "verify_contract": manifest["verify_contract"] });
+    Ok(Found {
+        complaints: validate(&plan, &files),
+        orders,
+        remarks,
+    })
+}
+
+/// The files that the plan builds on: those of the repository that is named, or that the working directory is in.
+fn repository_files(repo: Option<&Path>, remarks: &mut Vec<String>) -> Result<Files, Failure> {
+    let failed = |error: WorkspaceError| workspace_failure(&error);
+    let opened = Repository::open(repo.unwrap_or(Path::new(".")));
+    let head = opened.and_then(|repository| repository.head().map(|head| (repository, head)));
+    match (head, repo) {
+        (Ok((repository, head)), _) => files_of(&repository.snapshot(head.commit).map_err(failed)?),
+        (Err(error), Some(_)) => Err(failed(error)),
+        (Err(_), None) => {
+            remarks.push("there is no repository here: checked as for an empty one; name one with --repo".to_owned());
+            Ok(Files::new())
+        }
+    }
+}
+
+fn manifest(dir: &Path, bytes: &[u8]) -> Result<Value, Failure> {
+    let read = Document::read_bytes(bytes, bytes.len()).and_then(|mut document| {
+        let root = document.take_root();
+        document.finish(Some(root))
+    });
+    read.map_err(|defects| {
+        let shown = words::line(&dir.join(MANIFEST).to_string_lossy());
+        Failure::plain(FailureClass::Order, format!("`{shown}` cannot be read"))
+            .because(defects.to_string())
+            .in_situation(Situation::Document)
+    })
+}
+
+/// Orders that are not those which the manifest lists.
+fn differences(manifest: &Value, names: &[String], loaded: &[check::Loaded]) -> Result<Vec<String>, Failure> {
+    let Some(listed) = manifest["files"].as_array() else {
+        return Ok(Vec::new());
+    };
+    let mut remarks = Vec::new();
+    for file in listed {
+        let (name, digest) = (file["file"].as_str().unwrap_or_default(), file["sha256"].as_str());
+        match names.iter().position(|other| other == name) {
+            None => {
+                return Err(Failure::plain(
+                    FailureClass::Order,
+                    format!("{} is missing, and {MANIFEST} lists it", words::line(name)),
+                )
+                .in_situation(Situation::Document)
+                .with_hint("plan again with --overwrite; what was answered is not paid for twice"));
+            }
+            Some(at) if digest != Some(&Sha256::of(&loaded[at].bytes).to_string()) => {
+                remarks.push(format!("{} was changed since it was planned", words::line(name)));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_listed = |name: &String| listed.iter().any(|file| file["file"] == *name);
+    let more = names.iter().filter(|name| !is_listed(name));
+    remarks.extend(more.map(|name| format!("{} is not listed in {MANIFEST}", words::line(name))));
+    Ok(remarks)
+}
+
+fn problem_of(dir: &Path, complaints: &Complaints) -> Option<Failure> {
+    if complaints.errors.is_empty() {
+        return None;
+    }
+    let message = format!("the plan in {} is not valid", words::line(&dir.to_string_lossy()));
+    let failure = Failure::plain(FailureClass::Order, message).in_situation(Situation::Document);
+    Some(Failure {
+        causes: complaints.errors.iter().map(ToString::to_string).collect(),
+        ..failure.with_hint("correct the orders named; docs/planning.md says what each code means")
+    })
+}
+
+fn document(found: &Found, graph: &Graph, failure: Option<&Failure>) -> Value {
+    let id = |place: usize| &found.orders[place].id;
+    let edges: Vec<_> = (graph.edges.iter())
+        .map(|edge| json!({ "from": id(edge.from), "to": id(edge.to), "reason": edge.reason, "path": edge.path }))
+        .collect();
+    let orders: Vec<_> = (found.orders.iter())
+        .map(|order| json!({ "id": order.id, "title": order.title, "verify_exempt": order.verify_exempt }))
+        .collect();
+    json!({
+        "schema": 1,
+        "exit_code": exit::code(failure),
+        "orders": orders,
+        "edges": edges,
+        "errors": found.complaints.errors,
+        "warnings": found.complaints.warnings,
+        "remarks": found.remarks,
+        "problem": failure.map(problem::json),
+    })
+}
+
+/// Each order with what it builds on.
+fn text(orders: &[&WorkOrder], graph: &Graph) -> String {
+    let mut text = String::new();
+    for (place, order) in orders.iter().enumerate() {
+        let exempt = if order.verify_exempt {
+            "  (before the verification)"
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "{}  {}{exempt}\n",
+            words::line(&order.id),
+            words::line(&order.title)
+        ));
+        for edge in graph.to(place) {
+            let from = words::line(&orders[edge.from].id);
+            text.push_str(&format!(
+                "  after {from}: {} {}\n",
+                edge.reason.as_str(),
+                words::line(&edge.path)
+            ));
+        }
+    }
+    text
+}
+
+/// The graph for Graphviz, one arrow for two orders. Source: "The DOT Language", graphviz.org, for quoted strings.
+fn dot(orders: &[&WorkOrder], graph: &Graph) -> String {
+    let quoted = |text: &str| {
+        format!(
+            "\"{}\"",
+            escape_control(text).replace('\\', "\\\\").replace('"', "\\\"")
+        )
+    };
+    let mut lines = vec![
+        "digraph plan {".to_owned(),
+        "  rankdir = LR;".to_owned(),
+        "  node [shape = box];".to_owned(),
+    ];
+    for order in orders {
+        let label = format!("{} {}", order.id, order.title);
+        lines.push(format!(
+            "  {} [label = {}];",
+            quoted(&order.id),
+            quoted(&words::line(&label))
+        ));
+    }
+    let mut arrows: Vec<(usize, usize, Vec<&str>)> = Vec::new();
+    for edge in &graph.edges {
+        match arrows
+            .iter_mut()
+            .find(|(from, to, _)| (*from, *to) == (edge.from, edge.to))
+        {
+            Some((_, _, paths)) => paths.push(&edge.path),
+            None => arrows.push((edge.from, edge.to, vec![&edge.path])),
+        }
+    }
+    for (from, to, paths) in arrows {
+        let (from, to) = (quoted(&orders[from].id), quoted(&orders[to].id));
+        lines.push(format!("  {from} -> {to} [tooltip = {}];", quoted(&paths.join(", "))));
+    }
+    lines.push("}\n".to_owned());
+    lines.join("\n")
+}

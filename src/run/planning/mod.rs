@@ -1,0 +1,693 @@
+//! One spec from text to a directory of work orders.
+//!
+//! - Nothing is paid before everything that can be known without the model is known: the spec, the repository, the place of
+//!   the plan.
+//! - Each request is journaled before it is sent, each answer stored before it is used and found again by what was asked.
+//! - The repository is read, from the commit that is checked out, and nothing in it is written. So it is not taken: plans
+//!   and runs may go on beside each other.
+//! - A plan that was killed left nothing that has to be put right: the next start asks again and is answered from the record.
+//!
+//! It does not know what a good plan is, or how it is asked for.
+
+mod event;
+mod output;
+
+pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
+pub use output::{PlanFiles, read_plan};
+
+use super::answers::{self, PLAN, Said};
+use super::artifacts::{ArtifactError, Artifacts, json};
+use super::budget::{self, About, Budget};
+use super::engine::now_ms;
+use super::failure::{Failure, Situation, interrupted};
+use super::ground::{Cancel, refuse_place, workspace_failure};
+use super::past::unreadable;
+use super::room;
+use super::state::{Patience, Rules};
+use super::steps::random;
+use super::summary::{SCHEMA, UsageSummary};
+use crate::journal::{Entry, Journal, MAX_BODY_BYTES, Phase};
+use crate::llm::{Answer, LlmError, Provider, Request, Usage, backoff, request_digest};
+use crate::order::WorkOrder;
+use crate::plan::{
+    self, Code, Complaint, Complaints, Files, MANIFEST, MAX_SPEC_BYTES, Plan, Provenance, Revision, compile_hash,
+};
+use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256};
+use crate::workspace::{Repository, Snapshot};
+use output::Replacing;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// How many files and directories of a repository are looked at.
+pub const MAX_FILES: usize = 500_000;
+
+/// How many complaints are told as the reason of a failure; all of them are in the artifacts.
+const MAX_TOLD: usize = 20;
+
+/// What the operator asked for.
+#[derive(Debug)]
+pub struct PlanSetup {
+    /// The spec, as it was read.
+    pub spec: Vec<u8>,
+    /// What it is called.
+    pub spec_name: String,
+    /// A directory of the repository.
+    pub repository: PathBuf,
+    /// The directory of the plan.
+    pub output: PathBuf,
+    /// Whether a plan in it may be replaced.
+    pub overwrite: bool,
+    /// The model that is asked, for providers that have several.
+    pub model: Option<String>,
+    /// Bounds.
+    pub rules: Rules,
+    /// What may be spent.
+    pub budget: Budget,
+    /// Where runs are recorded.
+    pub state_dir: PathBuf,
+    /// Whether the model is asked anew whatever is recorded.
+    pub fresh: bool,
+    /// What has to be left on each disk that is written to.
+    pub disk_floor: Bytes,
+    /// The exit code that the caller will return, for the record.
+    pub exit_code: fn(Option<&Failure>) -> u8,
+}
+
+/// Makes a plan. One that was begun gives a summary, whatever became of it.
+///
+/// # Errors
+/// When it could not be begun, or its end could not be recorded.
+pub async fn make_plan(
+    setup: &PlanSetup,
+    provider: &mut Provider,
+    cancel: Cancel,
+    observe: &mut PlanObserver<'_>,
+) -> Result<PlanSummary, Failure> {
+    let spec = read_spec(setup)?;
+    setup.budget.require_price(setup.model.as_deref())?;
+    let repository = Repository::open(&setup.repository).map_err(|error| workspace_failure(&error))?;
+    refuse_place(&repository, "the state directory", &setup.state_dir)?;
+    let replacing = if setup.overwrite {
+        Replacing::Allowed
+    } else {
+        Replacing::Refused
+    };
+    output::check(&setup.output, repository.common_dir(), replacing)?;
+    let places = [
+        ("the state directory", setup.state_dir.as_path()),
+        ("the plan", &setup.output),
+    ];
+    room::check(&places, setup.disk_floor)?;
+    let head = repository.head().map_err(|error| workspace_failure(&error))?;
+    let snapshot = repository
+        .snapshot(head.commit)
+        .map_err(|error| workspace_failure(&error))?;
+    let files = files_of(&snapshot)?;
+    let journal = Journal::open(&setup.state_dir).map_err(unreadable)?;
+    // Whoever builds on a record that was altered makes it look whole.
+    journal.check_chain().map_err(unreadable)?;
+    let planning = Planning::open(setup, spec, (head.commit, files), provider, (cancel, observe), journal)?;
+    planning.finish().await
+}
+
+/// The files of a commit that a plan may build on.
+///
+/// # Errors
+/// `Host` when they cannot be read, or are more than [`MAX_FILES`].
+pub fn files_of(snapshot: &Snapshot<'_>) -> Result<Files, Failure> {
+    let paths = snapshot
+        .file_paths(MAX_FILES)
+        .map_err(|error| workspace_failure(&error))?;
+    Ok(plan::listing(paths))
+}
+
+fn read_spec(setup: &PlanSetup) -> Result<&str, Failure> {
+    let name = &setup.spec_name;
+    let refused = |message: String, hint: &str| {
+        Failure::plain(FailureClass::Order, message)
+            .in_situation(Situation::Document)
+            .with_hint(hint)
+    };
+    if setup.spec.len() > MAX_SPEC_BYTES {
+        let message = format!("the spec {name} is longer than {}", Bytes(MAX_SPEC_BYTES as u64));
+        return Err(refused(message, "plan a part of it at a time"));
+    }
+    let text = std::str::from_utf8(&setup.spec)
+        .ok()
+        .filter(|text| !text.contains('\0'));
+    let text = text.ok_or_else(|| refused(format!("the spec {name} is not UTF-8 text"), "save it as plain text"))?;
+    match text.trim() {
+        "" => Err(refused(
+            format!("the spec {name} is empty"),
+            "write down what is wanted",
+        )),
+        _ => Ok(text),
+    }
+}
+
+/// A planner's run.
+struct Planning<'a> {
+    id: RunId,
+    setup: &'a PlanSetup,
+    spec: &'a str,
+    base: ObjectId,
+    files: Files,
+    provider: &'a mut Provider,
+    cancel: Cancel,
+    observe: &'a mut PlanObserver<'a>,
+    journal: Journal,
+    /// Entries before this place are not used again.
+    since: u64,
+    artifacts: Artifacts,
+    attempts: Vec<PlanAttempt>,
+    usage: UsageSummary,
+    started_ms: u64,
+}
+
+/// What was written.
+#[derive(Default)]
+struct Written {
+    orders: Vec<OrderSummary>,
+    dropped: Option<String>,
+}
+
+/// What came of one attempt.
+enum Judged {
+    Plan(Box<Plan>, Value, Vec<Complaint>),
+    Refused(Revision, Failure),
+}
+
+impl<'a> Planning<'a> {
+    fn open(
+        setup: &'a PlanSetup,
+        spec: &'a str,
+        (base, files): (ObjectId, Files),
+        provider: &'a mut Provider,
+        (cancel, observe): (Cancel, &'a mut PlanObserver<'a>),
+        journal: Journal,
+    ) -> Result<Self, Failure> {
+        let id = RunId::new(ulid::Ulid::generate());
+        let since = match setup.fresh {
+            true => journal.newest().map_err(unreadable)? + 1,
+            false => 0,
+        };
+        let mut planning = Planning {
+            id,
+            setup,
+            spec,
+            base,
+            files,
+            provider,
+            cancel,
+            observe,
+            journal,
+            since,
+            artifacts: Artifacts::of(&setup.state_dir.join("plans"), id),
+            attempts: Vec::new(),
+            usage: UsageSummary::default(),
+            started_ms: now_ms(),
+        };
+        planning.record_opening()?;
+        Ok(planning)
+    }
+
+    fn record_opening(&mut self) -> Result<(), Failure> {
+        let setup = self.setup;
+        let provider = self.provider.describe();
+        let opened = json!({
+            "plan": self.id,
+            "version": env!("CARGO_PKG_VERSION"),
+            "spec": setup.spec_name,
+            "spec_sha256": Sha256::of(&setup.spec),
+            "template": plan::template_digest(),
+            "repository": setup.repository.to_string_lossy(),
+            "base": self.base,
+            "files": self.files.len(),
+            "provider": provider,
+            "model": setup.model,
+            "max_attempts": setup.rules.max_attempts,
+            "fresh": setup.fresh,
+            "output": setup.output.to_string_lossy(),
+            "artifacts": self.artifacts.dir().to_string_lossy(),
+        });
+        // First the entry: a directory that no entry leads to would never be cleared away.
+        self.record(Phase::Intent, "plan.opened", None, opened.clone())?;
+        self.artifacts.create().map_err(unwritten)?;
+        self.write("plan.json", &json(&opened))?;
+        self.write("spec.txt", &setup.spec)?;
+        (self.observe)(&PlanEvent::Opened {
+            plan: self.id,
+            spec: &setup.spec_name,
+            base: self.base,
+            files: self.files.len(),
+            provider: &provider,
+            max_attempts: setup.rules.max_attempts,
+            artifacts: self.artifacts.dir(),
+        });
+        Ok(())
+    }
+
+    /// Takes it to its end, and records that.
+    async fn finish(mut self) -> Result<PlanSummary, Failure> {
+        let done = self.attempt_all().await;
+        let (written, problem) = match done {
+            Ok(written) => (written, None),
+            Err(failure) => (Written::default(), Some(failure)),
+        };
+        let summary = PlanSummary {
+            schema: SCHEMA,
+            plan: self.id,
+            exit_code: (self.setup.exit_code)(problem.as_ref()),
+            problem,
+            base: self.base,
+            spec_sha256: Sha256::of(&self.setup.spec),
+            attempts: std::mem::take(&mut self.attempts),
+            orders: written.orders,
+            dropped: written.dropped,
+            usage: self.usage,
+            output: self.setup.output.clone(),
+            artifacts: self.artifacts.dir().to_owned(),
+            started_ms: self.started_ms,
+            ended_ms: now_ms(),
+        };
+        self.record(Phase::Fact, "plan.completed", None, bounded(&summary))?;
+        self.artifacts
+            .seal("summary.json", &json(&summary))
+            .map_err(unwritten)?;
+        (self.observe)(&PlanEvent::Completed {
+            plan: Some(self.id),
+            exit_code: summary.exit_code,
+            problem: summary.problem.as_ref(),
+            summary: Some(&summary),
+        });
+        Ok(summary)
+    }
+
+    async fn attempt_all(&mut self) -> Result<Written, Failure> {
+        let attempts = self.setup.rules.max_attempts;
+        let mut previous = None;
+        for attempt in 1..=attempts {
+            self.artifacts.begin_attempt(attempt).map_err(unwritten)?;
+            let request = plan::prompt(self.spec, &self.files, previous.as_ref(), self.setup.model.clone());
+            let said = self.ask(attempt, &request).await?;
+            match self.judge(attempt, said)? {
+                Judged::Plan(plan, manifest, warnings) => return self.write_plan(&plan, &manifest, &warnings),
+                Judged::Refused(_, failure) if attempt == attempts => return Err(self.exhausted(failure)),
+                Judged::Refused(revision, _) => previous = Some(revision),
+            }
+        }
+        Err(self.exhausted(Failure::plain(FailureClass::Proposal, "the model was not asked")))
+    }
+
+    fn exhausted(&self, failure: Failure) -> Failure {
+        let attempts = self.setup.rules.max_attempts;
+        let artifacts = self.artifacts.dir().display();
+        Failure {
+            message: format!("attempt {attempts} of {attempts} gave no plan: {}", failure.message),
+            hint: Some(format!(
+                "look at the answers in {artifacts}; a more capable model, a clearer spec or --fresh may do better"
+            )),
+            ..failure
+        }
+    }
+
+    /// Asks the model, unless the answer is recorded, and waits as long as the provider fails in passing.
+    async fn ask(&mut self, attempt: u32, request: &Request) -> Result<Said, Failure> {
+        let places = [("the state directory", self.setup.state_dir.as_path())];
+        room::check(&places, self.setup.disk_floor)?;
+        let text = format!("{}\n\n{}", request.system, request.user);
+        self.write_of(attempt, "prompt.txt", text.as_bytes())?;
+        let digest = request_digest(request);
+        let key = answers::key(self.provider, digest);
+        if let Some(said) = self.recall(attempt, (key, digest), request)? {
+            return Ok(said);
+        }
+        let mut patience = Patience::default();
+        loop {
+            let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
+            let request = self.reserve(attempt, request, intent)?;
+            (self.observe)(&PlanEvent::Requested {
+                attempt,
+                request: digest,
+            });
+            let answered = tokio::select! {
+                biased;
+                signal = self.cancel.wait() => return Err(interrupted(signal)),
+                answered = self.provider.ask(&request) => answered,
+            };
+            match answered {
+                Ok(answer) => return self.store(attempt, (key, digest), &request, answer).map(Said::Answer),
+                Err(error) => {
+                    let failure = self.unanswered(attempt, (key, digest), &error)?;
+                    match failure.class {
+                        FailureClass::Proposal => return Ok(Said::NoText(failure)),
+                        FailureClass::ProviderTransient => {
+                            patience = self.wait(attempt, patience, (&error, failure)).await?;
+                        }
+                        _ => return Err(failure),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Announces a request together with the most that it can cost, and shortens its answer to what is affordable.
+    fn reserve(&mut self, attempt: u32, request: &Request, mut intent: Value) -> Result<Request, Failure> {
+        let (budget, run) = (&self.setup.budget, self.id);
+        let plan = run.to_string();
+        let about = About {
+            run,
+            attempt,
+            order_id: "",
+            plan: Some(&plan),
+            at_ms: now_ms(),
+        };
+        let model = self.setup.model.as_deref();
+        let bytes = u64::try_from(request.system.len() + request.user.len()).unwrap_or(u64::MAX);
+        let wanted = request.max_output_tokens.unwrap_or(u32::MAX);
+        let mut longest = wanted;
+        let appended = self.journal.append_after(&budget::KINDS, |entries| {
+            let reservation = budget.reserve(&budget::calls(entries), &about, model, (bytes, wanted.into()))?;
+            intent["reserved"] = json!(reservation.ceiling);
+            longest = u32::try_from(reservation.max_output_tokens).unwrap_or(wanted);
+            Ok(Entry {
+                run,
+                phase: Phase::Intent,
+                kind: PLAN.request,
+                attempt: Some(attempt),
+                body: intent,
+            })
+        });
+        appended.map_err(unreadable)??;
+        Ok(Request {
+            max_output_tokens: Some(longest),
+            ..request.clone()
+        })
+    }
+
+    fn recall(
+        &mut self,
+        attempt: u32,
+        (key, digest): (Sha256, Sha256),
+        request: &Request,
+    ) -> Result<Option<Said>, Failure> {
+        let Some((from, said)) = answers::recorded(&self.journal, &PLAN, key, self.since).map_err(unreadable)? else {
+            return Ok(None);
+        };
+        self.provider.pass_over(request);
+        self.usage.recalled += 1;
+        let fact = json!({ "key": key, "request": digest, "from": from });
+        self.record(Phase::Fact, PLAN.recalled, Some(attempt), fact)?;
+        (self.observe)(&PlanEvent::Recalled {
+            attempt,
+            request: digest,
+            from,
+        });
+        Ok(Some(said))
+    }
+
+    fn store(
+        &mut self,
+        attempt: u32,
+        keys: (Sha256, Sha256),
+        sent: &Request,
+        answer: Answer,
+    ) -> Result<Answer, Failure> {
+        let said = (sent.system.len() + sent.user.len(), answer.text.len());
+        let model = self.setup.model.as_deref();
+        let settled = self.setup.budget.settle(model, answer.usage.as_ref(), said);
+        self.usage.count(&settled);
+        let mut fact = answers::store(&self.journal, keys, &answer).map_err(unreadable)?;
+        fact["settled"] = json!(settled);
+        self.record(Phase::Fact, PLAN.answer, Some(attempt), fact)?;
+        let usage = answer.usage.unwrap_or_default();
+        self.usage.answers += 1;
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        (self.observe)(&PlanEvent::Answered {
+            attempt,
+            bytes: answer.text.len(),
+            sha256: Sha256::of(&answer.raw),
+        });
+        Ok(answer)
+    }
+
+    fn unanswered(
+        &mut self,
+        attempt: u32,
+        (key, request): (Sha256, Sha256),
+        error: &LlmError,
+    ) -> Result<Failure, Failure> {
+        let usage = error.usage().unwrap_or_default();
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        // Whatever was sent and came to nothing may have been paid for: what was reserved for it stays.
+        let model = self.setup.model.as_deref();
+        let known = error.is_free().then(Usage::default).or(error.usage());
+        let settled = known.map(|usage| self.setup.budget.settle(model, Some(&usage), (0, 0)));
+        match &settled {
+            Some(settled) => self.usage.count(settled),
+            None => self.usage.unsettled += 1,
+        }
+        let failure = answers::failure(error);
+        let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage, "settled": settled });
+        self.record(Phase::Fact, PLAN.unanswered, Some(attempt), fact)?;
+        Ok(failure)
+    }
+
+    /// Lets the provider recover, if there is patience left.
+    async fn wait(
+        &mut self,
+        attempt: u32,
+        patience: Patience,
+        (error, failure): (&LlmError, Failure),
+    ) -> Result<Patience, Failure> {
+        let rules = &self.setup.rules;
+        let delay = backoff(patience.failed + 1, error.retry_after(), random());
+        let patience = Patience {
+            failed: patience.failed + 1,
+            waited: patience.waited + delay,
+        };
+        if patience.failed >= rules.provider_tries || patience.waited > rules.provider_patience {
+            let hint = failure.hint.clone().unwrap_or_else(|| "plan again later".to_owned());
+            return Err(failure.with_hint(hint));
+        }
+        (self.observe)(&PlanEvent::Delayed {
+            attempt,
+            wait_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            reason: &failure.sentence(),
+        });
+        tokio::select! {
+            biased;
+            signal = self.cancel.wait() => Err(interrupted(signal)),
+            () = tokio::time::sleep(delay) => Ok(patience),
+        }
+    }
+
+    /// Makes a plan of an answer, or the reason for the next attempt.
+    fn judge(&mut self, attempt: u32, said: Said) -> Result<Judged, Failure> {
+        let (text, unusable) = match said {
+            Said::Answer(answer) => {
+                let unfinished = answers::unfinished(&answer);
+                (answer.text, unfinished)
+            }
+            Said::NoText(failure) => (String::new(), Some(failure)),
+        };
+        self.write_of(attempt, "answer.txt", text.as_bytes())?;
+        let parsed = match unusable {
+            Some(failure) => Err((Complaint::of_plan(Code::E000, failure.sentence()), failure)),
+            None => {
+                plan::parse_answer(&text).map_err(|error| (error.complaint(), Failure::new(&error, Situation::Plain)))
+            }
+        };
+        let (complaints, judged) = match parsed {
+            Err((complaint, failure)) => {
+                let complaints = Complaints {
+                    errors: vec![complaint],
+                    ..Complaints::default()
+                };
+                (complaints, Err(failure))
+            }
+            Ok(manifest) => {
+                self.write_of(attempt, "manifest.json", &json(&manifest))?;
+                match plan::compile(&manifest, &self.files) {
+                    Err(complaints) => {
+                        let failure = invalid(&complaints);
+                        (complaints, Err(failure))
+                    }
+                    Ok((plan, warnings)) => {
+                        let complaints = Complaints {
+                            warnings,
+                            ..Complaints::default()
+                        };
+                        (complaints, Ok((plan, manifest)))
+                    }
+                }
+            }
+        };
+        self.record_judgement(attempt, &complaints)?;
+        Ok(match judged {
+            Ok((plan, manifest)) => Judged::Plan(Box::new(plan), manifest, complaints.warnings),
+            Err(failure) => Judged::Refused(
+                Revision {
+                    attempt,
+                    answer: text,
+                    complaints: complaints.errors,
+                },
+                failure,
+            ),
+        })
+    }
+
+    fn record_judgement(&mut self, attempt: u32, complaints: &Complaints) -> Result<(), Failure> {
+        self.write_of(attempt, "errors.json", &json(complaints))?;
+        let named = |complaints: &[Complaint]| -> Value {
+            let pairs = complaints.iter().take(1000);
+            pairs
+                .map(|complaint| json!([complaint.code, complaint.order]))
+                .collect()
+        };
+        let fact = json!({ "errors": named(&complaints.errors), "warnings": named(&complaints.warnings) });
+        self.record(Phase::Fact, "plan.judged", Some(attempt), fact)?;
+        (self.observe)(&PlanEvent::Judged { attempt, complaints });
+        self.attempts.push(PlanAttempt {
+            n: attempt,
+            errors: complaints.errors.clone(),
+            warnings: complaints.warnings.clone(),
+        });
+        Ok(())
+    }
+
+    fn write_plan(&mut self, plan: &Plan, manifest: &Value, warnings: &[Complaint]) -> Result<Written, Failure> {
+        self.write("manifest.json", &json(&plan::normalize(manifest)))?;
+        let provenance = Provenance {
+            planner_run_id: self.id,
+            compile_hash: compile_hash(
+                self.spec,
+                &plan::template_digest().to_string(),
+                self.setup.model.as_deref().unwrap_or_default(),
+                "",
+            ),
+            spec_sha256: Sha256::of(&self.setup.spec),
+        };
+        let orders: Vec<_> = plan
+            .orders
+            .iter()
+            .map(|planned| planned.with_provenance(&provenance))
+            .collect();
+        let mut files: Vec<_> = orders
+            .iter()
+            .map(|order| (format!("{}.json", order.id), json(order)))
+            .collect();
+        let summaries: Vec<_> = (plan.orders.iter().zip(&files))
+            .map(|(planned, (file, bytes))| OrderSummary {
+                id: planned.order.id.clone(),
+                title: planned.order.title.clone(),
+                file: file.clone(),
+                sha256: Sha256::of(bytes),
+                exempt: planned.order.verify_exempt,
+                bootstrap: planned.bootstrap,
+            })
+            .collect();
+        files.push((
+            MANIFEST.to_owned(),
+            self.manifest(plan, (&orders, &summaries), &provenance, warnings),
+        ));
+        self.artifacts.create_dir("output").map_err(unwritten)?;
+        for (name, bytes) in &files {
+            self.write(&format!("output/{name}"), bytes)?;
+        }
+        let digests: Vec<_> = files
+            .iter()
+            .map(|(name, bytes)| json!([name, Sha256::of(bytes)]))
+            .collect();
+        let intent = json!({ "output": self.setup.output.to_string_lossy(), "files": digests });
+        self.record(Phase::Intent, "plan.write", None, intent)?;
+        // Again: somebody else may have been here while the model was asked.
+        let replacing = if self.setup.overwrite {
+            Replacing::Allowed
+        } else {
+            Replacing::Refused
+        };
+        output::check(&self.setup.output, std::path::Path::new(""), replacing)?;
+        output::write(&self.setup.output, &files)?;
+        self.record(Phase::Fact, "plan.written", None, json!({ "orders": orders.len() }))?;
+        Ok(Written {
+            orders: summaries,
+            dropped: plan.dropped.clone(),
+        })
+    }
+
+    fn manifest(
+        &self,
+        plan: &Plan,
+        (orders, files): (&[WorkOrder], &[OrderSummary]),
+        provenance: &Provenance,
+        warnings: &[Complaint],
+    ) -> Vec<u8> {
+        json(&json!({
+            "schema": SCHEMA,
+            "plan": self.id,
+            "base": self.base,
+            "spec": self.setup.spec_name,
+            "spec_sha256": provenance.spec_sha256,
+            "compile_hash": provenance.compile_hash,
+            "provider": self.provider.describe(),
+            "model": self.setup.model,
+            "system_overview": plan.system_overview,
+            "verify_contract": plan.verify_contract,
+            "dropped": plan.dropped,
+            "warnings": warnings,
+            "files": files,
+            "work_orders": orders,
+        }))
+    }
+
+    fn record(&mut self, phase: Phase, kind: &'static str, attempt: Option<u32>, body: Value) -> Result<(), Failure> {
+        let run = self.id;
+        let entry = Entry {
+            run,
+            phase,
+            kind,
+            attempt,
+            body,
+        };
+        self.journal.append(&entry).map(drop).map_err(unreadable)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.artifacts.write(name, bytes).map_err(unwritten)
+    }
+
+    fn write_of(&self, attempt: u32, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        self.artifacts.write_of(attempt, name, bytes).map_err(unwritten)
+    }
+}
+
+fn unwritten(error: ArtifactError) -> Failure {
+    debug_assert_eq!(error.class(), FailureClass::Host);
+    Failure::new(&error, Situation::Storage)
+}
+
+/// A plan that breaks rules. It is the document that is wrong, whoever wrote it.
+fn invalid(complaints: &Complaints) -> Failure {
+    let errors = &complaints.errors;
+    let mut causes: Vec<_> = errors.iter().take(MAX_TOLD).map(ToString::to_string).collect();
+    if errors.len() > MAX_TOLD {
+        causes.push(format!("and {} more", errors.len() - MAX_TOLD));
+    }
+    let failure = Failure::plain(FailureClass::Order, "the plan is not valid").in_situation(Situation::Document);
+    Failure { causes, ..failure }
+}
+
+/// The summary as an entry's body: one that is larger than an entry may be leaves out what the artifacts have as well.
+fn bounded(summary: &PlanSummary) -> Value {
+    let whole = json!(summary);
+    if whole.to_string().len() <= MAX_BODY_BYTES {
+        return whole;
+    }
+    let mut short = summary.clone();
+    short.attempts.clear();
+    short.orders.iter_mut().for_each(|order| order.title.clear());
+    json!(short)
+}
