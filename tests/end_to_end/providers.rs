@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop loudly")]
 
-use factory::llm::{Answer, ChatSettings, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Request};
+use factory::llm::{Answer, Dialect, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Request, ServerSettings, Timeouts};
 use factory::types::{FailureClass, Problem as _};
 use std::fs;
 use std::future::Future;
@@ -93,10 +93,10 @@ fn completion(text: &str) -> Vec<u8> {
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
-fn settings(address: &str) -> ChatSettings {
-    ChatSettings {
+fn settings(address: &str) -> ServerSettings {
+    ServerSettings {
         api_key: Some(KEY.to_owned().into()),
-        ..ChatSettings::new(address)
+        ..ServerSettings::new(Dialect::Chat, address)
     }
 }
 
@@ -106,7 +106,7 @@ fn ask_server(reply: Vec<u8>) -> Result<Answer, LlmError> {
         // The client may hang up on what it does not want to read to the end.
         let _ = stream.write_all(&reply);
     });
-    let result = ask(&mut Provider::chat(settings(&address)).unwrap());
+    let result = ask(&mut Provider::server(settings(&address)).unwrap());
     server.join().unwrap();
     if let Err(error) = &result {
         assert!(!shown(error).contains(KEY), "{}", shown(error));
@@ -125,7 +125,7 @@ fn a_chat_server_is_asked_and_its_answer_is_taken_whole() {
             ))
             .unwrap();
     });
-    let mut provider = Provider::chat(settings(&address)).unwrap();
+    let mut provider = Provider::server(settings(&address)).unwrap();
     let answer = ask(&mut provider).unwrap();
     assert_eq!((answer.text.as_str(), answer.finish), ("a crab\n", Finish::Complete));
     assert_eq!(answer.raw, completion("a crab\n"));
@@ -292,7 +292,7 @@ fn a_connection_that_breaks_may_be_tried_again() {
         assert_eq!(error.class(), FailureClass::ProviderTransient);
     }
     let (address, server) = serve_once(|stream| stream.shutdown(Shutdown::Both).unwrap());
-    let error = ask(&mut Provider::chat(settings(&address)).unwrap()).unwrap_err();
+    let error = ask(&mut Provider::server(settings(&address)).unwrap()).unwrap_err();
     server.join().unwrap();
     assert_eq!(error.class(), FailureClass::ProviderTransient);
 }
@@ -302,7 +302,7 @@ fn a_refused_connection_may_be_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
-    let error = ask(&mut Provider::chat(settings(&address)).unwrap()).unwrap_err();
+    let error = ask(&mut Provider::server(settings(&address)).unwrap()).unwrap_err();
     assert!(matches!(error, LlmError::Transport { .. }), "{error}");
     assert_eq!(error.class(), FailureClass::ProviderTransient);
     assert!(!shown(&error).contains(KEY));
@@ -317,7 +317,7 @@ fn a_server_that_does_not_speak_tls_is_not_tried_again() {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
-    let error = ask(&mut Provider::chat(settings(&address)).unwrap()).unwrap_err();
+    let error = ask(&mut Provider::server(settings(&address)).unwrap()).unwrap_err();
     server.join().unwrap();
     assert!(matches!(error, LlmError::Tls { .. }), "{}", shown(&error));
     assert_eq!(error.class(), FailureClass::ProviderPermanent);
@@ -352,12 +352,15 @@ fn a_slow_server_is_given_up_on_wherever_it_stalls() {
     };
     for stall in [silent, dribbling] {
         let (address, server) = serve_once(stall);
-        let settings = ChatSettings {
-            total_timeout: Duration::from_millis(400),
+        let settings = ServerSettings {
+            timeouts: Timeouts {
+                total: Duration::from_millis(400),
+                ..Timeouts::default()
+            },
             ..settings(&address)
         };
         let started = Instant::now();
-        let error = ask(&mut Provider::chat(settings).unwrap()).unwrap_err();
+        let error = ask(&mut Provider::server(settings).unwrap()).unwrap_err();
         assert!(
             started.elapsed() < Duration::from_millis(1500),
             "{:?}",
