@@ -8,6 +8,7 @@ mod command_line;
 mod conformance;
 mod corpus;
 mod crash;
+mod dialects;
 mod doctor;
 mod embedding;
 mod endurance;

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop loudly")]
 
+use crate::support::{block_on, http, read_request};
 use factory::llm::{Answer, Dialect, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Request, ServerSettings, Timeouts};
 use factory::types::{FailureClass, Problem as _};
 use std::fs;
-use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
@@ -13,14 +13,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const KEY: &str = "sk-planted-4f1d0e9c8b7a";
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
 
 fn request(key: &str) -> Request {
     Request {
@@ -45,7 +37,7 @@ fn shown(error: &LlmError) -> String {
 }
 
 /// Answers one connection with `reply` after reading a whole request, which is handed back.
-fn serve_once(reply: impl FnOnce(&mut TcpStream) + Send + 'static) -> (String, JoinHandle<Vec<u8>>) {
+fn serve_once(reply: impl FnOnce(&mut TcpStream) + Send + 'static) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -55,30 +47,6 @@ fn serve_once(reply: impl FnOnce(&mut TcpStream) + Send + 'static) -> (String, J
         request
     });
     (address, server)
-}
-
-fn read_request(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let text = String::from_utf8_lossy(&bytes).to_lowercase();
-        if let Some((head, _)) = text.split_once("\r\n\r\n") {
-            let length = head.split_once("content-length: ").unwrap().1;
-            let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-            if bytes.len() >= head.len() + 4 + length {
-                return bytes;
-            }
-        }
-        let read = stream.read(&mut chunk).unwrap();
-        assert_ne!(read, 0, "the request ends early");
-        bytes.extend_from_slice(&chunk[..read]);
-    }
-}
-
-fn http(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let mut reply = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
-    reply.extend_from_slice(body);
-    reply
 }
 
 fn completion(text: &str) -> Vec<u8> {
@@ -135,7 +103,7 @@ fn a_chat_server_is_asked_and_its_answer_is_taken_whole() {
         Some((12, 3))
     );
 
-    let request = String::from_utf8(server.join().unwrap()).unwrap();
+    let request = server.join().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{head}");
     assert!(
