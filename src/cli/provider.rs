@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 /// Which provider is asked, and how.
 #[derive(Debug, clap::Args)]
+#[group(id = "provider-arguments")]
 pub(super) struct Arguments {
     /// Who is asked: replay:DIR, command:PROGRAM ARGUMENTS, openai, responses or anthropic, each of these with :BASE_URL or
     /// without, or record:DIR:PROVIDER [env: FACTORY_PROVIDER].
@@ -45,6 +46,17 @@ const WAITS: [&str; 4] = [
 ];
 
 impl Arguments {
+    /// Whether something is said about a provider without naming one.
+    pub(super) fn is_headless(&self) -> bool {
+        let more = self.model.is_some()
+            || self.api_key_file.is_some()
+            || self.api_key_fd.is_some()
+            || self.ca_file.is_some()
+            || !self.provider_header.is_empty()
+            || !self.provider_option.is_empty();
+        self.provider.is_none() && more
+    }
+
     /// The model that is asked.
     pub(super) fn model(&self, environment: &Environment) -> Option<String> {
         environment.model(self.model.clone())

@@ -478,6 +478,12 @@ impl Problem for LlmError {
             LlmError::Status { quota: true, .. } | LlmError::Status { status: 402, .. } => {
                 "the account's quota is used up; check its plan and billing"
             }
+            LlmError::Status { status, .. } if class_of_status(*status) == FailureClass::ProviderTransient => {
+                "try again later"
+            }
+            LlmError::Cut { .. } => {
+                "try again; if it is always cut, look at what lies between, or use the option delivery=whole"
+            }
             LlmError::Redirect { .. } | LlmError::ContentType { .. } | LlmError::Shape { .. } => {
                 "check the base address and the kind of provider; it should end before /chat/completions, /responses or /messages"
             }
@@ -486,7 +492,6 @@ impl Problem for LlmError {
             | LlmError::CommandFailed { temporary: true, .. }
             | LlmError::Client { .. }
             | LlmError::Status { .. }
-            | LlmError::Cut { .. }
             | LlmError::NotJson { .. }
             | LlmError::TooLarge { .. }
             | LlmError::NotText { .. }

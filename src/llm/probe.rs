@@ -84,21 +84,41 @@ pub async fn probe(provider: &mut Provider, model: Option<&str>) -> Vec<Probe> {
     if let Provider::Server(server) = innermost(provider) {
         way(server, model, &mut probes).await;
     }
-    let failed = probes.iter().find(|probe| matches!(probe.found, Found::Fails(_)));
-    let failed = failed.map(|probe| probe.stage);
-    for stage in ProbeStage::ALL {
-        if probes.iter().any(|probe| probe.stage == stage) {
-            continue;
-        }
-        let found = match (failed, stage) {
-            (Some(failed), _) => Found::NotTried(format!("an earlier stage fails: {failed:?}").to_lowercase()),
-            (None, ProbeStage::Completion) => completion(provider, model).await,
-            (None, _) => Found::NotTried("this provider does not need it".to_owned()),
+    if !probes.iter().any(fails) {
+        let found = completion(provider, model).await;
+        let stage = match &found {
+            Found::Fails(error) => blamed(error),
+            _ => ProbeStage::Completion,
         };
+        // The completion shows what the list of models left open.
+        probes.retain(|probe| probe.stage != stage);
         probes.push(Probe { stage, found });
+    }
+    let why = match probes.iter().find(|probe| fails(probe)) {
+        Some(_) => "something before it fails",
+        None => "this provider does not need it",
+    };
+    for stage in ProbeStage::ALL {
+        if !probes.iter().any(|probe| probe.stage == stage) {
+            let found = Found::NotTried(why.to_owned());
+            probes.push(Probe { stage, found });
+        }
     }
     probes.sort_by_key(|probe| probe.stage);
     probes
+}
+
+fn fails(probe: &Probe) -> bool {
+    matches!(probe.found, Found::Fails(_))
+}
+
+/// The stage that a completion's failure is about.
+fn blamed(error: &LlmError) -> ProbeStage {
+    match error {
+        LlmError::Status { status: 401 | 403, .. } => ProbeStage::Auth,
+        LlmError::Status { status: 404, .. } => ProbeStage::Model,
+        _ => ProbeStage::Completion,
+    }
 }
 
 fn innermost(provider: &Provider) -> &Provider {
@@ -208,6 +228,8 @@ fn judge_knock(exchange: &Exchange, knocked: Result<u16, LlmError>) -> (Found, O
     let is_encrypted = exchange.base().scheme() == "https";
     let tls = match knocked {
         Err(error @ LlmError::Proxy { .. }) => return (Found::Fails(error), None),
+        // Whatever it is, it is none of encryption; what is asked next shows it.
+        Err(_) if !is_encrypted => Found::NotTried("the server is not encrypted".to_owned()),
         Err(error) => Found::Fails(error),
         Ok(407) if exchange.proxy().is_some() => {
             return (

@@ -10,6 +10,7 @@ mod corpus;
 mod crash;
 mod dialects;
 mod doctor;
+mod doctor_provider;
 mod embedding;
 mod endurance;
 mod git;

@@ -89,7 +89,7 @@ fn a_chat_server_is_asked_and_its_answer_is_taken_whole() {
             .write_all(&http(
                 "200 OK",
                 "Content-Type: application/json; charset=utf-8\r\n",
-                &completion("a crab\n"),
+                completion("a crab\n"),
             ))
             .unwrap();
     });
@@ -230,7 +230,7 @@ fn an_answer_that_is_no_completion_is_named_for_what_it_is() {
     assert!(matches!(error, LlmError::Shape { .. }), "{error}");
     assert_eq!(error.class(), FailureClass::ProviderPermanent);
 
-    let error = ask_server(http("200 OK", JSON, &completion(" "))).unwrap_err();
+    let error = ask_server(http("200 OK", JSON, completion(" "))).unwrap_err();
     assert_eq!(error.class(), FailureClass::Proposal, "{error}");
 }
 
@@ -247,7 +247,7 @@ fn an_answer_that_repeats_the_key_goes_no_further() {
 
 #[test]
 fn a_connection_that_breaks_may_be_tried_again() {
-    let mut cut = http("200 OK", JSON, &completion("a crab"));
+    let mut cut = http("200 OK", JSON, completion("a crab"));
     cut.truncate(cut.len() - 10);
     for reply in [
         cut,
@@ -294,7 +294,7 @@ fn a_server_that_does_not_speak_tls_is_not_tried_again() {
 
 #[test]
 fn a_flood_is_cut_off_whether_or_not_it_was_announced() {
-    let announced = http("200 OK", JSON, &vec![b' '; 20 << 20]);
+    let announced = http("200 OK", JSON, vec![b' '; 20 << 20]);
     let mut endless = format!("HTTP/1.1 200 OK\r\n{JSON}\r\n").into_bytes();
     endless.resize(endless.len() + (20 << 20), b' ');
     for reply in [announced, endless] {
@@ -303,7 +303,7 @@ fn a_flood_is_cut_off_whether_or_not_it_was_announced() {
         assert!(error.to_string().contains("16MiB"), "{error}");
     }
     // An error is reported as what it is, however long its explanation.
-    let error = ask_server(http("500 Internal Server Error", "", &vec![b'x'; 20 << 20])).unwrap_err();
+    let error = ask_server(http("500 Internal Server Error", "", vec![b'x'; 20 << 20])).unwrap_err();
     assert_eq!(error.class(), FailureClass::ProviderTransient);
     assert!(error.to_string().len() < 2000);
 }

@@ -4,10 +4,11 @@
 //!   the test says so and passes.
 //! - Whatever files are there are read, so further cases need no code. An area that stands in no table is a failure.
 //! - Every `must` and `should` passes. A `may` case that we answer otherwise stands in [`MAY_DIFFER`] with the reason.
-//! - Cases of the whole program on which the design decides otherwise are judged by that decision; see `program`.
+//! - Cases on which the design decides otherwise are judged by that decision; see `program` and `models`.
 
 mod case;
 mod documents;
+mod models;
 mod program;
 mod proposals;
 
@@ -29,6 +30,10 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("hash.canonical", documents::hash_canonical),
     ("hash.file", proposals::hash_file),
     ("hash.run_id", documents::hash_run_id),
+    ("model.generate", models::generate),
+    ("model.retry_after", models::retry_after),
+    ("model.text", models::text),
+    ("model.transport", models::transport),
     ("order.load", documents::order_load),
     ("orders.sort", documents::orders_sort),
     ("path", documents::path),
@@ -52,10 +57,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "no interpreter directory of ours lies in a repository; waits for the listing of the planner",
     ),
     ("hash.compile", "the key of a planner run"),
-    ("model.generate", "answers of the provider that the planner uses"),
-    ("model.retry_after", "answers of the provider that the planner uses"),
-    ("model.text", "answers of the provider that the planner uses"),
-    ("model.transport", "answers of the provider that the planner uses"),
     ("out.overwrite", "the planner writes orders into a directory"),
     ("plan.compile", "the planner"),
     ("plan.deps", "the planner"),
@@ -137,7 +138,10 @@ fn judge(case: &Case, answer: Option<Result<Value, String>>, outcome: &mut Outco
         }
         return;
     };
-    let (expect, decisions) = program::decided(case);
+    let (expect, decisions) = match case.area.starts_with("model.") {
+        true => models::decided(case),
+        false => program::decided(case),
+    };
     let differences = match answer {
         Ok(actual) if !decisions.is_empty() && case::differences(&case.expect, &actual).is_empty() => {
             vec![format!(
