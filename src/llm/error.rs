@@ -174,13 +174,23 @@ pub enum LlmError {
         /// What for.
         wait: Wait,
     },
-    /// The stream ended before the answer did.
+    /// The stream ended before the answer did. What it cost is not known: whatever was counted, was counted before the end.
     #[error("{from} ended in the middle of its answer")]
     Cut {
         /// Who was asked.
         from: String,
-        /// What it cost all the same, as far as it was told.
-        usage: Option<Usage>,
+    },
+    /// The server began to answer and reports an error in place of the rest. It may have cost something by then.
+    #[error("{endpoint} reports an error in place of an answer, which stands for status {status}: {message}")]
+    Reported {
+        /// The address that was asked.
+        endpoint: String,
+        /// The HTTP status that it stands for.
+        status: u16,
+        /// What the server said.
+        message: Excerpt,
+        /// Whether it is about a quota that waiting does not fill.
+        quota: bool,
     },
     /// The proxy does not lead to the server.
     #[error("cannot reach {endpoint} through the proxy {proxy}")]
@@ -242,6 +252,8 @@ pub enum LlmError {
     Record {
         /// The directory.
         dir: PathBuf,
+        /// What the answer cost all the same.
+        usage: Option<Usage>,
         /// What went wrong.
         source: crate::durable::DurableError,
     },
@@ -292,6 +304,14 @@ pub enum LlmError {
         endpoint: String,
         /// What is missing, or what the server says instead.
         what: Excerpt,
+    },
+    /// A response that is made in the background cannot be fetched. It may cost something all the same.
+    #[error("cannot fetch the response that {endpoint} is making")]
+    Fetch {
+        /// The address that was asked.
+        endpoint: String,
+        /// What went wrong.
+        source: Box<LlmError>,
     },
     /// The server's answer repeats the API key, and must not be recorded.
     #[error("{endpoint} repeats the API key in its answer")]
@@ -351,34 +371,44 @@ impl LlmError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             LlmError::Status { retry_after, .. } => *retry_after,
+            LlmError::Fetch { source, .. } => source.retry_after(),
             _ => None,
         }
     }
 
     /// Whether the provider does not accept who we are (401, 403).
     pub fn is_auth(&self) -> bool {
-        matches!(self, LlmError::Status { status: 401 | 403, .. })
+        match self {
+            LlmError::Status { status, .. } | LlmError::Reported { status, .. } => matches!(status, 401 | 403),
+            LlmError::Fetch { source, .. } => source.is_auth(),
+            _ => false,
+        }
     }
 
     /// Whether the request cannot have cost anything: it was not sent, or it was refused.
     pub fn is_free(&self) -> bool {
-        matches!(
-            self,
+        match self {
             LlmError::Status { .. }
-                | LlmError::Redirect { .. }
-                | LlmError::Address { .. }
-                | LlmError::Client { .. }
-                | LlmError::Tls { .. }
-                | LlmError::CommandStart { .. }
-                | LlmError::ReplayExhausted { .. }
-                | LlmError::ReplayRead { .. }
-        )
+            | LlmError::Redirect { .. }
+            | LlmError::Address { .. }
+            | LlmError::Client { .. }
+            | LlmError::Tls { .. }
+            | LlmError::Proxy { .. }
+            | LlmError::Timeout {
+                wait: Wait::Connect, ..
+            }
+            | LlmError::CommandStart { .. }
+            | LlmError::ReplayExhausted { .. }
+            | LlmError::ReplayRead { .. } => true,
+            LlmError::Transport { source, .. } => source.is_connect(),
+            _ => false,
+        }
     }
 
     /// What the request cost although there is no answer to use, when the provider says.
     pub fn usage(&self) -> Option<Usage> {
         match self {
-            LlmError::Empty { usage, .. } | LlmError::Cut { usage, .. } => *usage,
+            LlmError::Empty { usage, .. } | LlmError::Record { usage, .. } => *usage,
             _ => None,
         }
     }
@@ -403,8 +433,11 @@ impl Problem for LlmError {
                 authorization: false, ..
             }
             | LlmError::CommandFailed { temporary: true, .. } => FailureClass::ProviderTransient,
-            LlmError::Status { quota: true, .. } => FailureClass::ProviderPermanent,
-            LlmError::Status { status, .. } => class_of_status(*status),
+            LlmError::Status { quota: true, .. } | LlmError::Reported { quota: true, .. } => {
+                FailureClass::ProviderPermanent
+            }
+            LlmError::Status { status, .. } | LlmError::Reported { status, .. } => class_of_status(*status),
+            LlmError::Fetch { source, .. } => source.class(),
             LlmError::NotText { .. } | LlmError::Empty { .. } => FailureClass::Proposal,
             LlmError::ReplayDirectory { .. }
             | LlmError::ReplayEmpty { .. }
@@ -473,12 +506,18 @@ impl Problem for LlmError {
             LlmError::CaFile { .. } => "name a readable file with certificates in PEM; SSL_CERT_FILE names one too",
             LlmError::Header { .. } => "give headers as NAME: VALUE; keys are given as files, descriptors or variables",
             LlmError::Record { .. } => "name a directory that can be written to",
-            LlmError::Status { status: 401 | 403, .. } => "check the API key and what it is allowed to use",
-            LlmError::Status { status: 404, .. } => "check the base address and the name of the model",
-            LlmError::Status { quota: true, .. } | LlmError::Status { status: 402, .. } => {
-                "the account's quota is used up; check its plan and billing"
+            LlmError::Status { status: 401 | 403, .. } | LlmError::Reported { status: 401 | 403, .. } => {
+                "check the API key and what it is allowed to use"
             }
-            LlmError::Status { status, .. } if class_of_status(*status) == FailureClass::ProviderTransient => {
+            LlmError::Status { status: 404, .. } | LlmError::Reported { status: 404, .. } => {
+                "check the base address and the name of the model"
+            }
+            LlmError::Status { quota: true, .. }
+            | LlmError::Status { status: 402, .. }
+            | LlmError::Reported { quota: true, .. } => "the account's quota is used up; check its plan and billing",
+            LlmError::Status { status, .. } | LlmError::Reported { status, .. }
+                if class_of_status(*status) == FailureClass::ProviderTransient =>
+            {
                 "try again later"
             }
             LlmError::Cut { .. } => {
@@ -487,11 +526,13 @@ impl Problem for LlmError {
             LlmError::Redirect { .. } | LlmError::ContentType { .. } | LlmError::Shape { .. } => {
                 "check the base address and the kind of provider; it should end before /chat/completions, /responses or /messages"
             }
+            LlmError::Fetch { source, .. } => return source.hint(),
             LlmError::KeyRepeated { .. } => "do not use this server with this key, and replace the key",
             LlmError::CommandPipe { .. }
             | LlmError::CommandFailed { temporary: true, .. }
             | LlmError::Client { .. }
             | LlmError::Status { .. }
+            | LlmError::Reported { .. }
             | LlmError::NotJson { .. }
             | LlmError::TooLarge { .. }
             | LlmError::NotText { .. }
@@ -520,6 +561,40 @@ mod tests {
         }
         for status in [200, 301, 400, 401, 402, 403, 404, 405, 413, 422, 600] {
             assert_eq!(class_of_status(status), FailureClass::ProviderPermanent, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_not_answered_at_all_is_free() {
+        let endpoint = || "e".to_owned();
+        let status = || LlmError::Status {
+            endpoint: endpoint(),
+            status: 503,
+            message: Excerpt::default(),
+            retry_after: None,
+            quota: false,
+        };
+        let reported = LlmError::Reported {
+            endpoint: endpoint(),
+            status: 503,
+            message: Excerpt::default(),
+            quota: false,
+        };
+        let fetch = LlmError::Fetch {
+            endpoint: endpoint(),
+            source: Box::new(status()),
+        };
+        let timeout = |wait| LlmError::Timeout {
+            from: endpoint(),
+            after: Duration::ZERO,
+            wait,
+        };
+        assert!(status().is_free() && timeout(Wait::Connect).is_free());
+        let cut = LlmError::Cut { from: endpoint() };
+        let waits = [Wait::FirstByte, Wait::Silence, Wait::Total].map(timeout);
+        for error in [reported, fetch, cut].iter().chain(&waits) {
+            assert!(!error.is_free() && error.usage().is_none(), "{error}");
+            assert_eq!(error.class(), FailureClass::ProviderTransient);
         }
     }
 

@@ -270,7 +270,8 @@ impl Exchange {
     fn transport(&self, action: &'static str, endpoint: &str, error: reqwest::Error) -> LlmError {
         // The address is in our own text.
         let (endpoint, source) = (endpoint.to_owned(), error.without_url());
-        if is_tls(&source) {
+        // What fails later was sent before, and may have cost something.
+        if source.is_connect() && is_tls(&source) {
             return LlmError::Tls { endpoint, source };
         }
         if source.is_connect() && source.is_timeout() {

@@ -51,7 +51,7 @@ pub(super) fn read(response: &Value) -> Result<Reading, Unusable> {
 }
 
 /// The cost. What was read from the cache and written to it comes beside the other tokens of the prompt.
-pub(super) fn usage_of(response: &Value) -> Option<Usage> {
+fn usage_of(response: &Value) -> Option<Usage> {
     let count = |field: &str| response.pointer(&format!("/usage/{field}"))?.as_u64();
     let cached_input_tokens = count("cache_read_input_tokens").unwrap_or(0);
     let written = count("cache_creation_input_tokens").unwrap_or(0);

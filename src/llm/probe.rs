@@ -115,8 +115,8 @@ fn fails(probe: &Probe) -> bool {
 /// The stage that a completion's failure is about.
 fn blamed(error: &LlmError) -> ProbeStage {
     match error {
-        LlmError::Status { status: 401 | 403, .. } => ProbeStage::Auth,
-        LlmError::Status { status: 404, .. } => ProbeStage::Model,
+        error if error.is_auth() => ProbeStage::Auth,
+        LlmError::Status { status: 404, .. } | LlmError::Reported { status: 404, .. } => ProbeStage::Model,
         _ => ProbeStage::Completion,
     }
 }

@@ -48,8 +48,14 @@ impl Record {
     /// An answer that cannot be recorded is a failure: somebody counts on the recording.
     pub(super) async fn ask(&mut self, request: &Request) -> Result<Answer, LlmError> {
         let answer = Box::pin(self.inner.ask(request)).await?;
-        self.write(request, &answer)?;
-        Ok(answer)
+        match self.write(request, &answer) {
+            Err(LlmError::Record { dir, source, .. }) => Err(LlmError::Record {
+                dir,
+                source,
+                usage: answer.usage,
+            }),
+            written => written.map(|()| answer),
+        }
     }
 
     fn write(&self, request: &Request, answer: &Answer) -> Result<(), LlmError> {
@@ -80,6 +86,7 @@ impl Record {
     fn refused(&self, source: DurableError) -> LlmError {
         LlmError::Record {
             dir: self.dir.clone(),
+            usage: None,
             source,
         }
     }

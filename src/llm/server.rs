@@ -4,7 +4,7 @@ use super::exchange::{Exchange, Form, Reply};
 use super::reading::{Progress, Reading, Reported, Unusable};
 use super::settings::ServerSettings;
 use super::sse::{Event, Events, Malformed};
-use super::{Answer, Delivery, Dialect, Finish, LlmError, MAX_ANSWER_BYTES, Request, Usage, Wait};
+use super::{Answer, Delivery, Dialect, Finish, LlmError, MAX_ANSWER_BYTES, Request, Wait};
 use super::{chat, messages, responses};
 use crate::types::{FailureClass, Problem as _};
 use serde_json::Value;
@@ -171,10 +171,8 @@ impl Server {
         }
         let response = assembly.response();
         if progress == Progress::Going {
-            return Err(LlmError::Cut {
-                from: reply.endpoint.clone(),
-                usage: usage(self.settings.dialect, &response),
-            });
+            let from = reply.endpoint.clone();
+            return Err(LlmError::Cut { from });
         }
         Ok((response.to_string().into_bytes(), response))
     }
@@ -202,7 +200,12 @@ impl Server {
                     failed += 1;
                     pause = pause.max(error.retry_after().unwrap_or_default());
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    return Err(LlmError::Fetch {
+                        endpoint: self.endpoint(),
+                        source: Box::new(error),
+                    });
+                }
             }
         }
         Ok((raw, response))
@@ -281,11 +284,10 @@ impl Server {
                 message,
                 status: Some(status),
                 quota,
-            }) => LlmError::Status {
+            }) => LlmError::Reported {
                 endpoint,
                 status,
                 message: self.exchange.excerpt(&message),
-                retry_after: None,
                 quota,
             },
             Unusable::Reported(Reported { message, .. }) => LlmError::Shape {
@@ -322,13 +324,6 @@ fn body(dialect: Dialect, request: &Request, settings: &ServerSettings) -> Value
         Dialect::Chat => chat::body(request, &settings.capabilities),
         Dialect::Responses => responses::body(request, &settings.capabilities),
         Dialect::Messages => messages::body(request, &settings.capabilities),
-    }
-}
-
-fn usage(dialect: Dialect, response: &Value) -> Option<Usage> {
-    match dialect {
-        Dialect::Chat | Dialect::Responses => super::reading::usage_of(response),
-        Dialect::Messages => messages::usage_of(response),
     }
 }
 
