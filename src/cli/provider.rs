@@ -2,7 +2,9 @@
 
 use super::{problem, run, words};
 use crate::config::{Environment, KeyError, ProviderSpec, read_key_fd, read_key_file};
-use crate::llm::{self, DEFAULT_TOTAL_TIMEOUT, Dialect, LlmError, OPTIONS, OptionError, Provider, ServerSettings, Timeouts};
+use crate::llm::{
+    self, DEFAULT_TOTAL_TIMEOUT, Dialect, LlmError, OPTIONS, OptionError, Provider, ServerSettings, Timeouts,
+};
 use crate::run::{Failure, Situation};
 use crate::types::escape_control;
 use secrecy::SecretString;
