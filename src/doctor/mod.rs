@@ -284,6 +284,14 @@ impl Check {
         }
     }
 
+    /// With an error's hint as the remedy, if it has one.
+    fn hint(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.remedy(Who::You, hint),
+            None => self,
+        }
+    }
+
     fn evidence(self, evidence: Vec<Evidence>) -> Self {
         Check { evidence, ..self }
     }
@@ -385,11 +393,7 @@ fn profile(question: &Question) -> Check {
             consequence: Consequence::Refused,
             how: "it cannot be read as it is".to_owned(),
         };
-        let check = check.affects(vec![effect]);
-        match error.hint() {
-            Some(hint) => check.remedy(Who::You, hint),
-            None => check,
-        }
+        check.affects(vec![effect]).hint(error.hint())
     };
     match question.profiles.iter().find(|(known, _)| known == name) {
         Some((_, Ok(_))) => Check::new("profile", Status::Ok, format!("`{name}` is valid")),

@@ -51,11 +51,7 @@ fn check(id: &'static str, found: &Found) -> Check {
             let whole: Vec<String> = std::iter::once(error.to_string())
                 .chain(causes.map(ToString::to_string))
                 .collect();
-            let check = Check::new(id, Status::Fail, whole.join(": "));
-            match error.hint() {
-                Some(hint) => check.remedy(Who::You, hint),
-                None => check,
-            }
+            Check::new(id, Status::Fail, whole.join(": ")).hint(error.hint())
         }
     }
 }

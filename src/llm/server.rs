@@ -69,25 +69,27 @@ impl Server {
     pub(super) fn peculiarities(&self) -> Vec<String> {
         let capabilities = &self.settings.capabilities;
         let usual = self.settings.dialect.capabilities();
-        let mut told = Vec::new();
-        let mut tell = |differs: bool, what: String| told.extend(differs.then_some(what));
-        tell(
-            capabilities.reasoning != usual.reasoning,
-            format!("reasoning {:?}", capabilities.reasoning),
-        );
-        tell(
-            capabilities.structured_output != usual.structured_output,
-            format!("output {:?}", capabilities.structured_output),
-        );
-        tell(
-            capabilities.system != usual.system,
-            format!("instructions {:?}", capabilities.system),
-        );
-        tell(
-            capabilities.most_output_tokens != usual.most_output_tokens,
-            format!("tokens {:?}", capabilities.most_output_tokens),
-        );
-        told
+        let told = [
+            (
+                capabilities.reasoning != usual.reasoning,
+                format!("reasoning {:?}", capabilities.reasoning),
+            ),
+            (
+                capabilities.structured_output != usual.structured_output,
+                format!("output {:?}", capabilities.structured_output),
+            ),
+            (
+                capabilities.system != usual.system,
+                format!("instructions {:?}", capabilities.system),
+            ),
+            (
+                capabilities.most_output_tokens != usual.most_output_tokens,
+                format!("tokens {:?}", capabilities.most_output_tokens),
+            ),
+        ];
+        told.into_iter()
+            .filter_map(|(differs, what)| differs.then_some(what))
+            .collect()
     }
 
     pub(super) async fn ask(&self, request: &Request) -> Result<Answer, LlmError> {
