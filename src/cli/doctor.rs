@@ -1,8 +1,10 @@
 //! `factory doctor`: can this host do what a profile asks for?
 
-use super::{exit, output, problem, run, words};
+use super::{exit, output, problem, provider, run, words};
 use crate::config::Environment;
-use crate::doctor::{self, Check, Consequence, Examination, Kind, Loaded, Question, Readiness, Status};
+use crate::doctor::{
+    self, Check, Consequence, Examination, Kind, Loaded, ProviderExamination, Question, Readiness, Status,
+};
 use crate::run::{Failure, Situation, sandbox_failure};
 use crate::sandbox::{load_profile, profile_names};
 use crate::types::{FailureClass, escape_control};
@@ -11,22 +13,32 @@ use std::path::PathBuf;
 
 /// Says whether this host can run a profile, and what to do where it cannot. Changes nothing.
 ///
+/// With --provider it looks at the way to that provider instead, stage by stage, down to one answer of a few tokens.
+///
 /// Exits with 0 when the profile can run, 21 when a layer of the sandbox is missing, 20 when something else of the host is
-/// in the way, 78 when the profile is invalid.
+/// in the way, 78 when the profile is invalid; for a provider with 0, 3, 20, 75 or 77, as a run would.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The profile that is to run.
-    #[arg(long, value_name = "NAME", default_value = "verify")]
+    #[arg(long, value_name = "NAME", default_value = "verify", conflicts_with = "provider")]
     profile: String,
     /// A directory of the repository whose verification is to run.
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "provider")]
     repo: PathBuf,
+    #[command(flatten)]
+    provider: provider::Arguments,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn doctor(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    if arguments.provider.provider.is_some() {
+        return examine_provider(arguments, environment);
+    }
+    if arguments.provider.is_headless() {
+        return Err(problem::usage("no provider is named for these flags").with_hint("give --provider PROVIDER"));
+    }
     let question = question(arguments, environment)?;
     let examination = run::runtime()?.block_on(doctor::examine(question));
     let failure = refusal(&examination);
@@ -39,6 +51,47 @@ pub(super) fn doctor(arguments: &Arguments, environment: &Environment) -> Result
         }
     }
     Ok(exit::code(failure.as_ref()))
+}
+
+fn examine_provider(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+    let mut provider = provider::provider(&arguments.provider, environment)?;
+    let model = arguments.provider.model(environment);
+    let examined = run::runtime()?.block_on(doctor::examine_provider(&mut provider, model.as_deref()));
+    let failure = provider_failure(&examined);
+    if arguments.json {
+        output::json(&json!({
+            "schema": 1,
+            "provider": examined.provider,
+            "model": examined.model,
+            "can_run": failure.is_none(),
+            "exit_code": exit::code(failure.as_ref()),
+            "problem": failure.as_ref().map(problem::json),
+            "checks": examined.checks,
+        }))?;
+    } else {
+        let mut page = table(&examined.checks);
+        if failure.is_none() {
+            page.push_str(&format!("\n{} can be asked\n", words::line(&examined.provider)));
+        }
+        output::text(&page)?;
+        if let Some(failure) = &failure {
+            output::problem(failure, false);
+        }
+    }
+    Ok(exit::code(failure.as_ref()))
+}
+
+/// Why the provider cannot be asked, with the stage that fails.
+fn provider_failure(examined: &ProviderExamination) -> Option<Failure> {
+    let (stage, error) = examined.failure.as_ref()?;
+    let failure = provider::failure(error);
+    let causes = std::iter::once(failure.message).chain(failure.causes).collect();
+    let message = format!("{} cannot be asked: {stage} fails", examined.provider);
+    Some(Failure {
+        message,
+        causes,
+        ..failure
+    })
 }
 
 fn question(arguments: &Arguments, environment: &Environment) -> Result<Question, Failure> {
@@ -90,7 +143,7 @@ fn refusal(examination: &Examination) -> Option<Failure> {
             Situation::Sandbox,
             "cannot run on this host: a layer of the sandbox is missing",
         ),
-        Kind::Host => (FailureClass::Host, Situation::Plain, "cannot run on this host"),
+        Kind::Host | Kind::Provider => (FailureClass::Host, Situation::Plain, "cannot run on this host"),
     };
     let refusing = |check: &&Check| ids.contains(&check.id);
     let checks = examination.checks.iter().filter(refusing);
@@ -121,27 +174,38 @@ fn document(examination: &Examination, failure: Option<&Failure>) -> Value {
     })
 }
 
-/// A table of all checks, and more on those that found something.
-fn page(examination: &Examination) -> String {
-    let mut page = String::new();
-    for check in &examination.checks {
-        page.push_str(&format!(
-            "{:<8} {:<15} {}\n",
-            check.status.as_str(),
-            check.id,
-            words::line(&check.found)
-        ));
-    }
-    let explains = |check: &&Check| match check.status {
+/// A line for each check, explained where it found something.
+fn table(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.id.len()).max().unwrap_or(0).max(15);
+    let line = |check: &Check| {
+        let (status, found) = (check.status.as_str(), words::line(&check.found));
+        format!("{status:<8} {:<width$} {found}\n", check.id)
+    };
+    checks
+        .iter()
+        .map(line)
+        .chain(
+            checks
+                .iter()
+                .filter(explains)
+                .map(|check| format!("\n{}", explained(check))),
+        )
+        .collect()
+}
+
+/// Whether a check found something that is more than a line.
+fn explains(check: &&Check) -> bool {
+    match check.status {
         Status::Ok => false,
         Status::Warn | Status::Fail => true,
         // That something else failed before is said in its line.
         Status::Unknown => check.remedy.is_some(),
-    };
-    for check in examination.checks.iter().filter(explains) {
-        page.push('\n');
-        page.push_str(&explained(check));
     }
+}
+
+/// A table of all checks, and what follows from it.
+fn page(examination: &Examination) -> String {
+    let mut page = table(&examination.checks);
     page.push('\n');
     if examination.readiness() == Readiness::Ready {
         page.push_str(&format!(

@@ -21,6 +21,7 @@ mod output;
 mod plan;
 mod problem;
 mod profile;
+mod provider;
 mod receipt;
 mod recover;
 mod release;

@@ -1,6 +1,6 @@
 //! `factory plan`: a product spec to a directory of work orders.
 
-use super::{exit, output, problem, run, words};
+use super::{exit, output, problem, provider, run, words};
 use crate::config::Environment;
 use crate::plan::{Complaint, MAX_SPEC_BYTES};
 use crate::run::{Cap, Failure, PlanEvent, PlanSetup, PlanSummary, Rules, Situation, make_plan};
@@ -27,12 +27,8 @@ pub(super) struct Arguments {
     /// Replace the plan that is in the directory. Other files in it stay.
     #[arg(long)]
     overwrite: bool,
-    /// Who is asked: replay:DIR, command:PROGRAM ARGUMENTS, openai:BASE_URL or openai [env: FACTORY_PROVIDER].
-    #[arg(long, value_name = "PROVIDER")]
-    provider: Option<String>,
-    /// The model that is asked [env: FACTORY_MODEL].
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
+    #[command(flatten)]
+    provider: provider::Arguments,
     /// Answers of the model that are checked at most.
     #[arg(long, value_name = "N", default_value_t = Rules::default().max_attempts,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -96,8 +92,8 @@ pub(super) fn plan(arguments: &Arguments, environment: &Environment) -> Result<u
 fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<PlanSummary, Failure> {
     let (spec, spec_name) = read_spec(&arguments.spec)?;
     let state_dir = environment.state_dir(arguments.state_dir.as_deref());
-    let model = environment.model(arguments.model.clone());
-    let mut provider = run::provider(arguments.provider.as_deref(), model.as_deref(), environment)?;
+    let model = arguments.provider.model(environment);
+    let mut provider = provider::provider(&arguments.provider, environment)?;
     let setup = PlanSetup {
         spec,
         spec_name,

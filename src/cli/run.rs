@@ -1,8 +1,8 @@
 //! `factory run`: one order, from a file to a commit.
 
-use super::{check, exit, output, problem, words};
-use crate::config::{Environment, ProviderSpec};
-use crate::llm::{self, ChatSettings, DEFAULT_TOTAL_TIMEOUT, LlmError, PriceTable, Provider};
+use super::{check, exit, output, problem, provider, words};
+use crate::config::Environment;
+use crate::llm::{PriceTable, Provider};
 use crate::promote::BranchMode;
 use crate::run::{
     BranchWish, Budget, Cancel, Cap, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName,
@@ -53,12 +53,8 @@ pub(super) struct Arguments {
     /// The commit to start from [default: the branch's tip, or HEAD].
     #[arg(long, value_name = "REV")]
     base: Option<String>,
-    /// Who is asked: replay:DIR, command:PROGRAM ARGUMENTS, openai:BASE_URL or openai [env: FACTORY_PROVIDER].
-    #[arg(long, value_name = "PROVIDER")]
-    provider: Option<String>,
-    /// The model that is asked [env: FACTORY_MODEL].
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
+    #[command(flatten)]
+    provider: provider::Arguments,
     /// Answers of the model that are judged at most.
     #[arg(long, value_name = "N", default_value_t = Rules::default().max_attempts,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -144,8 +140,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8
 }
 
 fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<Ended, Failure> {
-    let model = environment.model(arguments.model.clone());
-    let mut provider = provider(arguments.provider.as_deref(), model.as_deref(), environment)?;
+    let mut provider = provider::provider(&arguments.provider, environment)?;
     let setup = setup(arguments, environment, &provider)?;
     let cancel = hear_signals()?;
     runtime()?.block_on(run_order(&setup, &mut provider, cancel, &mut |event| stage.show(event)))
@@ -170,7 +165,7 @@ fn setup(arguments: &Arguments, environment: &Environment, provider: &Provider) 
         },
         base: arguments.base.clone(),
         policy: policy(&arguments.profile, &arguments.waive, environment, Some(&state_dir))?,
-        model: environment.model(arguments.model.clone()),
+        model: arguments.provider.model(environment),
         rules: Rules {
             max_attempts: arguments.max_attempts,
             provider_tries: arguments.provider_tries,
@@ -231,43 +226,6 @@ fn prices(file: Option<&Path>) -> Result<PriceTable, Failure> {
 
 fn protected_path(text: &str) -> Result<RepoPath, String> {
     RepoPath::parse(text).map_err(|error| error.to_string())
-}
-
-/// The provider that is named, or that the environment names.
-pub(super) fn provider(
-    named: Option<&str>,
-    model: Option<&str>,
-    environment: &Environment,
-) -> Result<Provider, Failure> {
-    let spec = environment
-        .provider(named)
-        .map_err(|error| Failure::new(&error, Situation::Usage))?;
-    let made = match spec {
-        ProviderSpec::Replay(directory) => Provider::replay(&directory),
-        ProviderSpec::Command(argv) => {
-            let program = own_program()?;
-            let command = llm::Command::new(argv, DEFAULT_TOTAL_TIMEOUT);
-            command.map(|command| Provider::Command(command.watched_by(&program)))
-        }
-        ProviderSpec::Chat { base_url } => {
-            if model.is_none() {
-                return Err(problem::usage("the provider needs to know which model to ask")
-                    .with_hint("give --model NAME, or set FACTORY_MODEL"));
-            }
-            Provider::chat(ChatSettings {
-                api_key: environment.api_key().cloned(),
-                ..ChatSettings::new(base_url)
-            })
-        }
-    };
-    made.map_err(|error: LlmError| {
-        let situation = if error.is_auth() {
-            Situation::Auth
-        } else {
-            Situation::Plain
-        };
-        Failure::new(&error, situation)
-    })
 }
 
 /// The policy of a named profile, the operator's own or a built-in one, less what is waived. `state_dir` is where this run

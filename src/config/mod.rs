@@ -5,10 +5,13 @@
 //! - As the XDG Base Directory Specification demands, a variable with a relative path is ignored.
 //! - A key is read into a secret and shown nowhere.
 
+mod key;
 mod provider;
 
+pub use key::{KeyError, read_key_fd, read_key_file};
 pub use provider::{ProviderSpec, SpecError};
 
+use crate::llm::{Dialect, Proxies};
 use crate::types::{FailureClass, Problem};
 use secrecy::SecretString;
 use std::env;
@@ -27,6 +30,10 @@ pub struct Environment {
     config_home: Option<PathBuf>,
     search_path: String,
     api_key: Option<SecretString>,
+    openai_key: Option<SecretString>,
+    anthropic_key: Option<SecretString>,
+    proxies: Proxies,
+    ca_file: Option<PathBuf>,
     base_url: Option<String>,
     provider: Option<String>,
     model: Option<String>,
@@ -42,10 +49,13 @@ impl Environment {
     fn from(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let path = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         // A variable that is no text is as good as none: every one of these is ASCII when it means anything.
-        let text = |name| {
+        let text = |name: &str| {
             let value = variable(name)?.into_string().ok()?;
             (!value.is_empty()).then_some(value)
         };
+        let secret = |name| text(name).map(SecretString::from);
+        // The spelling with small letters is the older one, and goes before.
+        let either = |small: &str, large: &str| text(small).or_else(|| text(large));
         Environment {
             home: path("HOME"),
             state_home: path("XDG_STATE_HOME"),
@@ -53,9 +63,18 @@ impl Environment {
             config_home: path("XDG_CONFIG_HOME"),
             // The search path may hold directories whose names are no text; the others still count.
             search_path: variable("PATH").map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
-            api_key: text("FACTORY_API_KEY")
-                .or_else(|| text("OPENAI_API_KEY"))
-                .map(SecretString::from),
+            api_key: secret("FACTORY_API_KEY"),
+            openai_key: secret("OPENAI_API_KEY"),
+            anthropic_key: secret("ANTHROPIC_API_KEY"),
+            proxies: Proxies {
+                https: either("https_proxy", "HTTPS_PROXY").map(SecretString::from),
+                http: either("http_proxy", "HTTP_PROXY").map(SecretString::from),
+                all: either("all_proxy", "ALL_PROXY").map(SecretString::from),
+                except: either("no_proxy", "NO_PROXY"),
+            },
+            ca_file: variable("SSL_CERT_FILE")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             base_url: text("FACTORY_BASE_URL"),
             provider: text("FACTORY_PROVIDER"),
             model: text("FACTORY_MODEL"),
@@ -102,9 +121,24 @@ impl Environment {
         &self.search_path
     }
 
-    /// The key of the provider, if there is one.
-    pub fn api_key(&self) -> Option<&SecretString> {
-        self.api_key.as_ref()
+    /// The key for servers of a dialect, if there is one: `$FACTORY_API_KEY`, else that of the dialect's maker.
+    pub fn api_key(&self, dialect: Dialect) -> Option<&SecretString> {
+        let own = match dialect {
+            Dialect::Chat | Dialect::Responses => &self.openai_key,
+            Dialect::Messages => &self.anthropic_key,
+        };
+        self.api_key.as_ref().or(own.as_ref())
+    }
+
+    /// The proxies of this host: `$HTTPS_PROXY`, `$HTTP_PROXY`, `$ALL_PROXY` and, for exceptions, `$NO_PROXY`, in capital or
+    /// in small letters.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    /// Further certificates to trust: `$SSL_CERT_FILE`.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
     }
 
     /// One variable, for profiles that pass it on by name.
@@ -213,10 +247,42 @@ mod tests {
     #[test]
     fn a_key_of_ours_wins_and_is_never_shown() {
         use secrecy::ExposeSecret;
-        let keys = environment(&[("FACTORY_API_KEY", "ours"), ("OPENAI_API_KEY", "theirs")]);
-        assert_eq!(keys.api_key().map(ExposeSecret::expose_secret), Some("ours"));
-        assert!(!format!("{keys:?}").contains("ours"));
-        let empty = environment(&[("FACTORY_API_KEY", ""), ("OPENAI_API_KEY", "theirs")]);
-        assert_eq!(empty.api_key().map(ExposeSecret::expose_secret), Some("theirs"));
+        let key = |variables: &[(&str, &str)], dialect| {
+            let environment = environment(variables);
+            assert!(!format!("{environment:?}").contains("planted"));
+            environment.api_key(dialect).map(|key| key.expose_secret().to_owned())
+        };
+        let theirs = [("OPENAI_API_KEY", "planted-o"), ("ANTHROPIC_API_KEY", "planted-a")];
+        let all = [theirs[0], theirs[1], ("FACTORY_API_KEY", "planted-f")];
+        for dialect in [Dialect::Chat, Dialect::Responses, Dialect::Messages] {
+            assert_eq!(key(&all, dialect).as_deref(), Some("planted-f"));
+        }
+        assert_eq!(key(&theirs, Dialect::Responses).as_deref(), Some("planted-o"));
+        assert_eq!(key(&theirs, Dialect::Messages).as_deref(), Some("planted-a"));
+        assert_eq!(key(&theirs[..1], Dialect::Messages), None);
+        let empty = [("FACTORY_API_KEY", ""), theirs[0]];
+        assert_eq!(key(&empty, Dialect::Chat).as_deref(), Some("planted-o"));
+    }
+
+    #[test]
+    fn proxies_are_read_in_small_letters_first_and_never_shown() {
+        use secrecy::ExposeSecret;
+        let environment = environment(&[
+            ("HTTPS_PROXY", "http://planted-large"),
+            ("https_proxy", "http://me:planted@small"),
+            ("ALL_PROXY", "socks5h://planted-all"),
+            ("NO_PROXY", "example.com"),
+        ]);
+        let Proxies {
+            https,
+            http,
+            all,
+            except,
+        } = environment.proxies();
+        let shown = |proxy: &Option<SecretString>| proxy.as_ref().map(|proxy| proxy.expose_secret().to_owned());
+        assert_eq!(shown(https).as_deref(), Some("http://me:planted@small"));
+        assert_eq!(shown(all).as_deref(), Some("socks5h://planted-all"));
+        assert_eq!((shown(http), except.as_deref()), (None, Some("example.com")));
+        assert!(!format!("{environment:?}").contains("planted"));
     }
 }

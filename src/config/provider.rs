@@ -1,11 +1,20 @@
 //! Providers as named on the command line.
 
+use crate::llm::Dialect;
 use crate::order::split_command;
 use crate::types::{FailureClass, Problem, escape_control};
 use std::path::PathBuf;
 
-/// Where `openai` leads without another address. Source: the API reference of OpenAI, "Introduction".
-const OPENAI: &str = "https://api.openai.com/v1";
+/// The servers that are named by a word, with the dialect that they speak, and where that leads without another address.
+/// Sources: the API references of OpenAI, "Introduction", and of Anthropic, "Getting started".
+const SERVERS: [(&str, Dialect, &str); 3] = [
+    ("openai", Dialect::Chat, "https://api.openai.com/v1"),
+    ("responses", Dialect::Responses, "https://api.openai.com/v1"),
+    ("anthropic", Dialect::Messages, "https://api.anthropic.com/v1"),
+];
+
+/// How deep recordings may be of recordings; one is enough.
+const MAX_DEPTH: usize = 1;
 
 /// A provider as named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,54 +23,78 @@ pub enum ProviderSpec {
     Replay(PathBuf),
     /// A program that reads the prompt and prints the answer.
     Command(Vec<String>),
-    /// A server that speaks OpenAI's Chat Completions.
-    Chat {
+    /// A server.
+    Server {
+        /// The language that it speaks.
+        dialect: Dialect,
         /// The address below which its paths are.
         base_url: String,
+    },
+    /// Another provider, and the directory in which its answers are kept.
+    Record {
+        /// The directory.
+        dir: PathBuf,
+        /// The other provider.
+        of: Box<ProviderSpec>,
     },
 }
 
 impl ProviderSpec {
-    /// Reads `replay:DIR`, `command:PROGRAM ARGUMENT…`, `openai:BASE_URL` or `openai`, which leads to `base_url` if
-    /// there is one.
+    /// Reads `replay:DIR`, `command:PROGRAM ARGUMENT…`, `record:DIR:PROVIDER`, or one of `openai`, `responses` and
+    /// `anthropic`, with `:BASE_URL` or without, which leads to `base_url` if there is one.
     ///
     /// # Errors
     /// When the text is none of them.
     pub fn parse(text: &str, base_url: Option<&str>) -> Result<Self, SpecError> {
+        ProviderSpec::parse_within(text, base_url, MAX_DEPTH)
+    }
+
+    fn parse_within(text: &str, base_url: Option<&str>, depth: usize) -> Result<Self, SpecError> {
         let unknown = || SpecError::Unknown {
             text: escape_control(text),
         };
-        if text == "openai" {
-            let base_url = base_url.unwrap_or(OPENAI).to_owned();
-            return Ok(ProviderSpec::Chat { base_url });
+        let (word, rest) = match text.split_once(':') {
+            Some((_, "")) => return Err(unknown()),
+            Some((word, rest)) => (word, Some(rest)),
+            None => (text, None),
+        };
+        if let Some((_, dialect, usual)) = SERVERS.into_iter().find(|(name, ..)| *name == word) {
+            let base_url = rest.or(base_url).unwrap_or(usual).to_owned();
+            return Ok(ProviderSpec::Server { dialect, base_url });
         }
-        match text.split_once(':').ok_or_else(unknown)? {
-            (_, "") => Err(unknown()),
+        match (word, rest.ok_or_else(unknown)?) {
             ("replay", directory) => Ok(ProviderSpec::Replay(directory.into())),
-            ("command", command) => {
-                let argv = split_command(command).map_err(|_| SpecError::Command {
-                    text: escape_control(command),
-                })?;
-                if argv.is_empty() {
-                    return Err(unknown());
-                }
-                Ok(ProviderSpec::Command(argv))
+            ("command", command) => Ok(ProviderSpec::Command(words(command)?.ok_or_else(unknown)?)),
+            ("record", rest) if depth > 0 => {
+                let (dir, of) = rest
+                    .split_once(':')
+                    .filter(|(dir, _)| !dir.is_empty())
+                    .ok_or_else(unknown)?;
+                let of = ProviderSpec::parse_within(of, base_url, depth - 1)?;
+                Ok(ProviderSpec::Record {
+                    dir: dir.into(),
+                    of: Box::new(of),
+                })
             }
-            ("openai", base_url) => Ok(ProviderSpec::Chat {
-                base_url: base_url.to_owned(),
-            }),
             _ => Err(unknown()),
         }
     }
 
-    /// The provider in one word.
-    pub fn kind(&self) -> &'static str {
+    /// The provider that is asked: the recorded one of a recording.
+    pub fn asked(&self) -> &ProviderSpec {
         match self {
-            ProviderSpec::Replay(_) => "replay",
-            ProviderSpec::Command(_) => "command",
-            ProviderSpec::Chat { .. } => "openai",
+            ProviderSpec::Record { of, .. } => of.asked(),
+            spec => spec,
         }
     }
+}
+
+/// The words of a command, if there are any.
+fn words(command: &str) -> Result<Option<Vec<String>>, SpecError> {
+    let argv = split_command(command).map_err(|_| SpecError::Command {
+        text: escape_control(command),
+    })?;
+    Ok(Some(argv).filter(|argv| !argv.is_empty()))
 }
 
 /// A provider that the command line does not name well.
@@ -92,7 +125,8 @@ impl Problem for SpecError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             SpecError::Missing | SpecError::Unknown { .. } => {
-                "give --provider replay:DIR, command:PROGRAM ARGUMENTS, openai:BASE_URL or openai, or set FACTORY_PROVIDER"
+                "give --provider replay:DIR, command:PROGRAM ARGUMENTS, openai, responses or anthropic, each of them with \
+                 :BASE_URL or without, or record:DIR:PROVIDER, or set FACTORY_PROVIDER"
                     .to_owned()
             }
             SpecError::Command { .. } => "close every quotation mark".to_owned(),
@@ -119,18 +153,49 @@ mod tests {
                 "x:y".into()
             ]))
         );
+        let server = |dialect, base_url: &str| {
+            let base_url = base_url.to_owned();
+            Ok(ProviderSpec::Server { dialect, base_url })
+        };
         assert_eq!(
             parse("openai:http://127.0.0.1:8080/v1"),
-            Ok(ProviderSpec::Chat {
-                base_url: "http://127.0.0.1:8080/v1".into()
-            })
+            server(Dialect::Chat, "http://127.0.0.1:8080/v1")
         );
         assert_eq!(
             ProviderSpec::parse("openai", Some("http://local")),
-            Ok(ProviderSpec::Chat {
-                base_url: "http://local".into()
-            })
+            server(Dialect::Chat, "http://local")
         );
+        assert_eq!(
+            parse("responses"),
+            server(Dialect::Responses, "https://api.openai.com/v1")
+        );
+        assert_eq!(
+            parse("anthropic"),
+            server(Dialect::Messages, "https://api.anthropic.com/v1")
+        );
+        assert_eq!(
+            parse("anthropic:http://[::1]:1"),
+            server(Dialect::Messages, "http://[::1]:1")
+        );
+    }
+
+    #[test]
+    fn a_recording_names_a_directory_and_what_is_recorded() {
+        let recording = parse("record:a/b:command:ask x:y").unwrap();
+        assert_eq!(
+            recording.asked(),
+            &ProviderSpec::Command(vec!["ask".into(), "x:y".into()])
+        );
+        assert!(matches!(recording, ProviderSpec::Record { dir, .. } if dir == std::path::Path::new("a/b")));
+        for text in [
+            "record:a",
+            "record:a:",
+            "record::openai",
+            "record:a:claude",
+            "record:a:record:b:openai",
+        ] {
+            assert!(matches!(parse(text), Err(SpecError::Unknown { .. })), "{text}");
+        }
     }
 
     #[test]

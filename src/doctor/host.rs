@@ -614,11 +614,7 @@ pub(super) async fn real_command(question: &Question) -> Check {
             } else {
                 Kind::Host
             };
-            let check = Check { kind, ..check };
-            match error.hint() {
-                Some(hint) => check.remedy(Who::You, hint),
-                None => check,
-            }
+            Check { kind, ..check }.hint(error.hint())
         }
     }
 }

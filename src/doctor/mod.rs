@@ -9,7 +9,10 @@
 
 mod apparmor;
 mod host;
+mod provider;
 mod sandbox;
+
+pub use provider::{ProviderExamination, examine_provider};
 
 use crate::sandbox::{Facts, Policy, SandboxError};
 use crate::types::{FailureClass, Problem as _};
@@ -110,6 +113,8 @@ pub enum Kind {
     Layer,
     /// The host besides that: tools, room, the repository.
     Host,
+    /// A stage of the way to a provider's answer.
+    Provider,
 }
 
 /// What a finding means for one profile.
@@ -246,9 +251,21 @@ pub const CHECKS: [(&str, Kind); 30] = [
 /// The check that runs a real command; it is made last and by itself, because it waits.
 pub const LAST: (&str, Kind) = ("sandbox", Kind::Layer);
 
+/// Every check of a provider in the order of reports.
+pub const PROVIDER_CHECKS: [(&str, Kind); 7] = [
+    ("provider.dns", Kind::Provider),
+    ("provider.tcp", Kind::Provider),
+    ("provider.proxy", Kind::Provider),
+    ("provider.tls", Kind::Provider),
+    ("provider.auth", Kind::Provider),
+    ("provider.model", Kind::Provider),
+    ("provider.completion", Kind::Provider),
+];
+
 impl Check {
     fn new(id: &'static str, status: Status, found: impl Into<String>) -> Self {
-        let known = CHECKS.iter().chain([&LAST]).find(|(known, _)| *known == id);
+        let mut all = CHECKS.iter().chain([&LAST]).chain(&PROVIDER_CHECKS);
+        let known = all.find(|(known, _)| *known == id);
         Check {
             id,
             kind: known.expect("every check is in the table").1,
@@ -264,6 +281,14 @@ impl Check {
         Check {
             remedy: Some(Remedy { who, text: text.into() }),
             ..self
+        }
+    }
+
+    /// With an error's hint as the remedy, if it has one.
+    fn hint(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.remedy(Who::You, hint),
+            None => self,
         }
     }
 
@@ -368,11 +393,7 @@ fn profile(question: &Question) -> Check {
             consequence: Consequence::Refused,
             how: "it cannot be read as it is".to_owned(),
         };
-        let check = check.affects(vec![effect]);
-        match error.hint() {
-            Some(hint) => check.remedy(Who::You, hint),
-            None => check,
-        }
+        check.affects(vec![effect]).hint(error.hint())
     };
     match question.profiles.iter().find(|(known, _)| known == name) {
         Some((_, Ok(_))) => Check::new("profile", Status::Ok, format!("`{name}` is valid")),

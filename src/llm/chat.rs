@@ -1,407 +1,55 @@
-//! OpenAI's Chat Completions over HTTP, as many servers speak it.
+//! OpenAI's Chat Completions, as many servers speak it: the body of a request, and what a response or a stream says.
+//!
+//! Source: OpenAI's API reference, "Create chat completion", "The chat completion object" and "The chat completion chunk
+//! object". Usage comes on the last chunk with no choices there, on the chunk with the reason, or on a late one with an empty
+//! choice elsewhere; some servers never send any.
 
-use super::retry::{parse_http_date, parse_retry_after};
-use super::{Answer, DEFAULT_TOTAL_TIMEOUT, Excerpt, Finish, LlmError, MAX_ANSWER_BYTES, Request, Usage};
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-};
-use reqwest::{Client, Response, Url, redirect};
-use secrecy::{ExposeSecret as _, SecretString};
+use super::capability::{Capabilities, StructuredOutput, SystemPlace};
+use super::reading::{Progress, Reading, Reported, Unusable, json_of, model_of, put_common, text_at, usage_of};
+use super::sse::Event;
+use super::{Delivery, Finish, Request};
 use serde_json::{Value, json};
-use std::error::Error;
-use std::time::{Duration, SystemTime};
-use tokio::time::timeout;
 
-/// How much of an error's body is read, in bytes.
-const MAX_ERROR_BYTES: usize = 64 << 10;
+pub(super) const PATH: &str = "chat/completions";
 
-/// How long the explanation of an error may take after its status.
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The shortest key that is looked for in answers. Anything shorter is no secret and might be a word.
-const MIN_SECRET_BYTES: usize = 8;
-
-/// What a server needs to be asked.
-#[derive(Debug, Clone)]
-pub struct ChatSettings {
-    /// The address up to and including the version: `https://api.example.com/v1`.
-    pub base_url: String,
-    /// The key that is sent as a bearer token; local servers need none.
-    pub api_key: Option<SecretString>,
-    /// How long the connection may take, TLS included.
-    pub connect_timeout: Duration,
-    /// How long the whole call may take.
-    pub total_timeout: Duration,
-    /// How the server is told the most that an answer may cost.
-    pub output_limit_field: OutputLimitField,
-}
-
-impl ChatSettings {
-    /// Settings for a server without a key, with the usual timeouts.
-    pub fn new(base_url: impl Into<String>) -> Self {
-        ChatSettings {
-            base_url: base_url.into(),
-            api_key: None,
-            connect_timeout: Duration::from_secs(15),
-            total_timeout: DEFAULT_TOTAL_TIMEOUT,
-            output_limit_field: OutputLimitField::MaxCompletionTokens,
-        }
+pub(super) fn body(request: &Request, capabilities: &Capabilities) -> Value {
+    let streams = capabilities.delivery == Delivery::Stream;
+    let mut body = json!({ "messages": messages(request, capabilities.system), "stream": streams });
+    if streams && capabilities.ask_for_usage {
+        body["stream_options"] = json!({ "include_usage": true });
     }
-}
-
-/// The field of a request that limits the tokens of its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputLimitField {
-    /// `max_completion_tokens`: counts reasoning. Source: OpenAI's API reference, "Create chat completion".
-    MaxCompletionTokens,
-    /// `max_tokens`: the older name, the only one that some local servers know.
-    MaxTokens,
-}
-
-impl OutputLimitField {
-    const fn as_str(self) -> &'static str {
-        match self {
-            OutputLimitField::MaxCompletionTokens => "max_completion_tokens",
-            OutputLimitField::MaxTokens => "max_tokens",
-        }
+    if capabilities.structured_output == StructuredOutput::JsonObject {
+        body["response_format"] = json!({ "type": "json_object" });
     }
-}
-
-/// A server that speaks Chat Completions.
-///
-/// Proxies are taken from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), except for servers on this host. Redirects
-/// are refused: they would carry the prompt, and might carry the key, to somewhere nobody named. Connections are used once,
-/// because a request on a stale one would be sent twice.
-#[derive(Debug)]
-pub struct Chat {
-    client: Client,
-    endpoint: Url,
-    settings: ChatSettings,
-}
-
-impl Chat {
-    /// Checks the settings; nothing is sent yet.
-    ///
-    /// # Errors
-    /// `ProviderPermanent` when the address or the key cannot be used; `Host` when TLS cannot be set up.
-    pub fn new(settings: ChatSettings) -> Result<Self, LlmError> {
-        let endpoint = endpoint(&settings.base_url)?;
-        bearer(&settings)?;
-        let client = client(&endpoint, settings.connect_timeout)?;
-        Ok(Chat {
-            client,
-            endpoint,
-            settings,
-        })
-    }
-
-    /// The address that requests go to.
-    pub(super) fn endpoint(&self) -> String {
-        self.endpoint.to_string()
-    }
-
-    pub(super) async fn ask(&self, request: &Request) -> Result<Answer, LlmError> {
-        let deadline = self.settings.total_timeout;
-        match timeout(deadline, self.exchange(request)).await {
-            Ok(result) => result,
-            Err(_) => Err(LlmError::Timeout {
-                from: self.endpoint(),
-                after: deadline,
-            }),
-        }
-    }
-
-    async fn exchange(&self, request: &Request) -> Result<Answer, LlmError> {
-        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        headers.extend(bearer(&self.settings)?.map(|bearer| (AUTHORIZATION, bearer)));
-        let sent = self
-            .client
-            .post(self.endpoint.clone())
-            .headers(headers)
-            .json(&body(request, self.settings.output_limit_field))
-            .send()
-            .await;
-        let mut response = sent.map_err(|error| self.transport("ask", error))?;
-        if response.status().is_redirection() {
-            return Err(self.redirect(&response));
-        }
-        if !response.status().is_success() {
-            return Err(self.status(&mut response).await);
-        }
-        let bytes = self.read(&mut response).await?;
-        self.check_content_type(&response, &bytes)?;
-        let answer = parse_completion(bytes, &self.endpoint(), self.secret())?;
-        self.check_key_is_absent(&answer)?;
-        Ok(answer)
-    }
-
-    /// Reads the body piece by piece, so that a server cannot make us hold more than we are willing to.
-    async fn read(&self, response: &mut Response) -> Result<Vec<u8>, LlmError> {
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.transport("read the answer of", error))?
-        {
-            if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(LlmError::TooLarge { from: self.endpoint() });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
-
-    async fn status(&self, response: &mut Response) -> LlmError {
-        let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
-        let mut bytes = Vec::new();
-        // An error is reported even if its explanation cannot be read to the end.
-        let _ = timeout(ERROR_BODY_TIMEOUT, async {
-            while bytes.len() < MAX_ERROR_BYTES
-                && let Ok(Some(chunk)) = response.chunk().await
-            {
-                bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BYTES - bytes.len())]);
-            }
-        })
-        .await;
-        let said: Option<Value> = serde_json::from_slice(&bytes).ok();
-        let error = said.as_ref().and_then(|said| said.get("error"));
-        let message = match error.and_then(message_of) {
-            Some(message) => Excerpt::of_start(message, self.secret()),
-            None => Excerpt::of_start(&String::from_utf8_lossy(&bytes), self.secret()),
-        };
-        let quota = error.is_some_and(is_quota);
-        LlmError::Status {
-            endpoint: self.endpoint(),
-            status,
-            message,
-            retry_after,
-            quota,
-        }
-    }
-
-    fn redirect(&self, response: &Response) -> LlmError {
-        let location = header(response.headers(), LOCATION).unwrap_or_default();
-        LlmError::Redirect {
-            endpoint: self.endpoint(),
-            location: Excerpt::of_start(&location, self.secret()),
-        }
-    }
-
-    /// A proxy's login page also has status 200. A server that names no type at all is believed to mean JSON.
-    fn check_content_type(&self, response: &Response, bytes: &[u8]) -> Result<(), LlmError> {
-        let Some(content_type) = header(response.headers(), CONTENT_TYPE) else {
-            return Ok(());
-        };
-        let essence = content_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
-            return Ok(());
-        }
-        Err(LlmError::ContentType {
-            endpoint: self.endpoint(),
-            content_type: Excerpt::of_start(&content_type, self.secret()),
-            start: Excerpt::of_start(&String::from_utf8_lossy(bytes), self.secret()),
-        })
-    }
-
-    /// Answers are recorded and shown. One that repeats the key, by accident or not, must go no further.
-    fn check_key_is_absent(&self, answer: &Answer) -> Result<(), LlmError> {
-        let Some(secret) = self.secret().filter(|secret| secret.len() >= MIN_SECRET_BYTES) else {
-            return Ok(());
-        };
-        let mut windows = answer.raw.windows(secret.len());
-        let model = answer.model.as_deref().unwrap_or_default();
-        if answer.text.contains(secret) || model.contains(secret) || windows.any(|window| window == secret.as_bytes()) {
-            return Err(LlmError::KeyRepeated {
-                endpoint: self.endpoint(),
-            });
-        }
-        Ok(())
-    }
-
-    fn transport(&self, action: &'static str, error: reqwest::Error) -> LlmError {
-        // The address is in our own text.
-        let (endpoint, source) = (self.endpoint(), error.without_url());
-        if is_tls(&source) {
-            return LlmError::Tls { endpoint, source };
-        }
-        LlmError::Transport {
-            action,
-            endpoint,
-            source,
-        }
-    }
-
-    fn secret(&self) -> Option<&str> {
-        self.settings.api_key.as_ref().map(|key| key.expose_secret())
-    }
-}
-
-/// Builds a client; the only place that does, and so the place that chooses the cryptography for all of them.
-fn client(endpoint: &Url, connect_timeout: Duration) -> Result<Client, LlmError> {
-    // It fails when another thread was faster; the choice is the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        .user_agent(concat!("factory/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .pool_max_idle_per_host(0)
-        .connect_timeout(connect_timeout);
-    let builder = if is_this_host(endpoint) {
-        builder.no_proxy()
-    } else {
-        builder
-    };
-    builder.build().map_err(|source| LlmError::Client { source })
-}
-
-fn is_this_host(endpoint: &Url) -> bool {
-    let host = endpoint.host_str().unwrap_or_default();
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn endpoint(base_url: &str) -> Result<Url, LlmError> {
-    let refused = |url: &str, what| LlmError::Address {
-        url: url.to_owned(),
-        what,
-    };
-    // An address that cannot be taken apart is not shown: it might have a password in it.
-    let mut url = Url::parse(base_url).map_err(|_| refused("…", "it is not an address"))?;
-    let has_user = !url.username().is_empty() || url.password().is_some();
-    // Neither fails on an address that has a host, and another one is refused below.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let (query, fragment) = (url.query().is_some(), url.fragment().is_some());
-    url.set_query(None);
-    url.set_fragment(None);
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(refused(url.as_str(), "it should start with https:// or http://"));
-    }
-    if has_user {
-        return Err(refused(url.as_str(), "a user name or password has no place in it"));
-    }
-    if query || fragment {
-        return Err(refused(url.as_str(), "it should have neither a query nor a fragment"));
-    }
-    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    Ok(url)
-}
-
-/// The header that carries the key, marked so that nobody prints it.
-fn bearer(settings: &ChatSettings) -> Result<Option<HeaderValue>, LlmError> {
-    let Some(key) = &settings.api_key else { return Ok(None) };
-    if key.expose_secret().trim().is_empty() {
-        return Err(LlmError::Key);
-    }
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).map_err(|_| LlmError::Key)?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
-fn body(request: &Request, output_limit_field: OutputLimitField) -> Value {
-    let system = Some(json!({ "role": "system", "content": request.system })).filter(|_| !request.system.is_empty());
-    let user = json!({ "role": "user", "content": request.user });
-    let mut body = json!({ "messages": system.into_iter().chain([user]).collect::<Vec<_>>(), "stream": false });
-    if let Some(model) = &request.model {
-        body["model"] = json!(model);
-    }
-    if let Some(max) = request.max_output_tokens {
-        body[output_limit_field.as_str()] = json!(max);
-    }
+    let limit = capabilities.output_limit(request.max_output_tokens);
+    put_common(&mut body, capabilities, request.model.as_deref(), limit);
     body
 }
 
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned())
-}
-
-/// The wait that the server asks for. A date is read by the server's own clock if it shows one.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let now = header(headers, DATE).and_then(|date| parse_http_date(&date));
-    parse_retry_after(&header(headers, RETRY_AFTER)?, now.unwrap_or_else(SystemTime::now))
-}
-
-/// Whether TLS is what failed to connect. Trying again does not help against an untrusted certificate.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // An I/O error hides what it wraps: its `source` is the source of that.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        if error.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| wrapped.is::<rustls::Error>()) {
-            return true;
+/// The prompt as messages.
+pub(super) fn messages(request: &Request, place: SystemPlace) -> Value {
+    let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let role = match place {
+        _ if request.system.is_empty() => return json!([message("user", &request.user)]),
+        SystemPlace::User => {
+            return json!([message("user", &format!("{}\n\n{}", request.system, request.user))]);
         }
-        cause = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    false
-}
-
-/// What an `error` says for people. Most servers send an object, some a text.
-fn message_of(error: &Value) -> Option<&str> {
-    error.get("message").unwrap_or(error).as_str()
-}
-
-/// Whether an `error` is about money rather than speed. Source: OpenAI's guide to error codes, "429 - You exceeded your
-/// current quota".
-fn is_quota(error: &Value) -> bool {
-    ["code", "type"]
-        .iter()
-        .filter_map(|field| error.get(field)?.as_str())
-        .any(|word| matches!(word, "insufficient_quota" | "billing_hard_limit_reached"))
-}
-
-/// Takes the answer out of a response. Source: OpenAI's API reference, "The chat completion object".
-fn parse_completion(raw: Vec<u8>, endpoint: &str, secret: Option<&str>) -> Result<Answer, LlmError> {
-    let endpoint = || endpoint.to_owned();
-    let response: Value = serde_json::from_slice(&raw).map_err(|source| LlmError::NotJson {
-        endpoint: endpoint(),
-        source,
-    })?;
-    // Routers in front of several providers hand their errors on in a response with status 200.
-    if let Some(error) = response.get("error").filter(|error| !error.is_null()) {
-        let message = Excerpt::of_start(message_of(error).unwrap_or("an error without a message"), secret);
-        let status = error
-            .get("code")
-            .and_then(Value::as_u64)
-            .and_then(|code| u16::try_from(code).ok());
-        return Err(match status.filter(|status| (400..600).contains(status)) {
-            Some(status) => LlmError::Status {
-                endpoint: endpoint(),
-                status,
-                message,
-                retry_after: None,
-                quota: is_quota(error),
-            },
-            None => LlmError::Shape {
-                endpoint: endpoint(),
-                what: message,
-            },
-        });
-    }
-    let Some(choice) = response.pointer("/choices/0").filter(|choice| choice.is_object()) else {
-        return Err(LlmError::Shape {
-            endpoint: endpoint(),
-            what: Excerpt::of_start("it has no choices", None),
-        });
+        // A field is somebody else's to fill.
+        SystemPlace::Field => return json!([message("user", &request.user)]),
+        SystemPlace::System => "system",
+        SystemPlace::Developer => "developer",
     };
-    let refusal = choice
-        .pointer("/message/refusal")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    json!([message(role, &request.system), message("user", &request.user)])
+}
+
+pub(super) fn read(response: &Value) -> Result<Reading, Unusable> {
+    if let Some(reported) = Reported::in_response(response) {
+        return Err(Unusable::Reported(reported));
+    }
+    let choice = response.pointer("/choices/0").filter(|choice| choice.is_object());
+    let choice = choice.ok_or(Unusable::Shape("it has no choices"))?;
+    let refusal = text_at(choice, "/message/refusal");
     let content = content(choice.pointer("/message/content").unwrap_or(&Value::Null));
-    let usage = usage(&response);
     let finish = match choice.get("finish_reason").and_then(Value::as_str) {
         Some("length" | "max_tokens") => Finish::Truncated,
         Some("content_filter") => Finish::Refused,
@@ -413,19 +61,11 @@ fn parse_completion(raw: Vec<u8>, endpoint: &str, secret: Option<&str>) -> Resul
     } else {
         content
     };
-    if finish == Finish::Complete && text.trim().is_empty() {
-        return Err(LlmError::Empty {
-            from: endpoint(),
-            usage,
-        });
-    }
-    let model = response.get("model").and_then(Value::as_str).map(str::to_owned);
-    Ok(Answer {
+    Ok(Reading {
         text,
-        model,
-        usage,
         finish,
-        raw,
+        model: model_of(response),
+        usage: usage_of(response),
     })
 }
 
@@ -442,40 +82,85 @@ fn content(content: &Value) -> String {
     }
 }
 
-/// The cost, wherever this server puts it; `None` unless both totals are there.
-fn usage(response: &Value) -> Option<Usage> {
-    let usage = response.get("usage")?;
-    let count = |places: &[&str]| places.iter().find_map(|place| usage.pointer(place)?.as_u64());
-    Some(Usage {
-        input_tokens: count(&["/prompt_tokens", "/input_tokens"])?,
-        output_tokens: count(&["/completion_tokens", "/output_tokens"])?,
-        cached_input_tokens: count(&[
-            "/prompt_tokens_details/cached_tokens",
-            "/input_tokens_details/cached_tokens",
-            "/prompt_cache_hit_tokens",
-        ])
-        .unwrap_or(0),
-        reasoning_tokens: count(&[
-            "/completion_tokens_details/reasoning_tokens",
-            "/output_tokens_details/reasoning_tokens",
-            "/reasoning_tokens",
-        ])
-        .unwrap_or(0),
-    })
+/// A response put together from its chunks.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    seen_choice: bool,
+    model: Value,
+    content: String,
+    refusal: String,
+    finish_reason: Value,
+    usage: Value,
+}
+
+impl Assembly {
+    pub(super) fn take(&mut self, event: &Event) -> Result<Progress, Unusable> {
+        if event.data.trim() == "[DONE]" {
+            return Ok(Progress::Done);
+        }
+        let chunk = json_of(event)?;
+        if let Some(reported) = Reported::in_response(&chunk) {
+            return Err(Unusable::Reported(reported));
+        }
+        if let Some(model) = chunk.get("model").filter(|model| model.is_string()) {
+            self.model = model.clone();
+        }
+        // Some servers count on every chunk: the last one has the total.
+        if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
+            self.usage = usage.clone();
+        }
+        if let Some(choice) = first_choice(&chunk) {
+            self.take_choice(choice);
+        }
+        Ok(match self.finish_reason {
+            Value::Null => Progress::Going,
+            _ => Progress::Answered,
+        })
+    }
+
+    fn take_choice(&mut self, choice: &Value) {
+        self.seen_choice = true;
+        // Servers that do not stream really send the whole message in one chunk.
+        let piece = choice
+            .get("delta")
+            .or_else(|| choice.get("message"))
+            .unwrap_or(&Value::Null);
+        self.content
+            .push_str(&content(piece.get("content").unwrap_or(&Value::Null)));
+        self.refusal.push_str(text_at(piece, "/refusal"));
+        if let Some(reason) = choice.get("finish_reason").filter(|reason| reason.is_string()) {
+            self.finish_reason = reason.clone();
+        }
+    }
+
+    /// The response as it would have come in one piece.
+    pub(super) fn response(self) -> Value {
+        let Assembly {
+            seen_choice,
+            model,
+            content,
+            refusal,
+            finish_reason,
+            usage,
+        } = self;
+        let message = json!({ "role": "assistant", "content": content, "refusal": refusal });
+        let choice = json!({ "index": 0, "message": message, "finish_reason": finish_reason });
+        let choices: Vec<Value> = seen_choice.then_some(choice).into_iter().collect();
+        json!({ "object": "chat.completion", "model": model, "choices": choices, "usage": usage })
+    }
+}
+
+/// The one choice that was asked for; others would be somebody's mistake.
+fn first_choice(chunk: &Value) -> Option<&Value> {
+    let choices = chunk.get("choices")?.as_array()?;
+    let is_first = |choice: &&Value| choice.get("index").is_none_or(|index| index == 0);
+    choices.iter().filter(|choice| choice.is_object()).find(is_first)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{FailureClass, Problem as _};
-
-    fn parse(response: Value) -> Result<Answer, LlmError> {
-        parse_completion(
-            response.to_string().into_bytes(),
-            "http://server/v1",
-            Some("planted-key"),
-        )
-    }
+    use crate::llm::Dialect;
 
     fn message(message: Value, finish_reason: Value) -> Value {
         json!({ "choices": [{ "message": message, "finish_reason": finish_reason }] })
@@ -485,8 +170,8 @@ mod tests {
     fn the_text_is_found_as_a_string_or_in_parts() {
         let parts = json!([{ "type": "text", "text": "a" }, 5, null, { "type": "image" }, { "text": "b" }, { "type": "refusal", "text": "c" }]);
         for (content, text) in [(json!(" a \n"), " a \n"), (parts, "ab")] {
-            let answer = parse(message(json!({ "content": content }), json!("stop"))).unwrap();
-            assert_eq!((answer.text.as_str(), answer.finish), (text, Finish::Complete));
+            let reading = read(&message(json!({ "content": content }), json!("stop"))).unwrap();
+            assert_eq!((reading.text.as_str(), reading.finish), (text, Finish::Complete));
         }
     }
 
@@ -500,50 +185,8 @@ mod tests {
             (json!(""), json!(null), json!("content_filter"), Finish::Refused, ""),
             (json!(null), json!("no"), json!("stop"), Finish::Refused, "no"),
         ] {
-            let answer = parse(message(json!({ "content": content, "refusal": refusal }), reason)).unwrap();
-            assert_eq!((answer.finish, answer.text.as_str()), (finish, text));
-        }
-    }
-
-    #[test]
-    fn an_empty_answer_is_the_models_failure_and_still_has_its_price() {
-        let mut response = message(json!({ "content": " \n" }), json!("stop"));
-        response["usage"] = json!({ "prompt_tokens": 3, "completion_tokens": 2 });
-        let error = parse(response).unwrap_err();
-        assert_eq!(error.class(), FailureClass::Proposal);
-        assert_eq!(error.usage().map(|usage| usage.output_tokens), Some(2));
-    }
-
-    #[test]
-    fn usage_is_found_in_each_of_its_places() {
-        let expected = Usage {
-            input_tokens: 7,
-            output_tokens: 5,
-            cached_input_tokens: 3,
-            reasoning_tokens: 2,
-        };
-        for usage in [
-            json!({ "prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": { "cached_tokens": 3 },
-                "completion_tokens_details": { "reasoning_tokens": 2 } }),
-            json!({ "input_tokens": 7, "output_tokens": 5, "input_tokens_details": { "cached_tokens": 3 },
-                "output_tokens_details": { "reasoning_tokens": 2 } }),
-            json!({ "prompt_tokens": 7, "completion_tokens": 5, "prompt_cache_hit_tokens": 3, "reasoning_tokens": 2 }),
-        ] {
-            let mut response = message(json!({ "content": "a" }), json!("stop"));
-            response["usage"] = usage;
-            response["model"] = json!("m-1");
-            let answer = parse(response).unwrap();
-            assert_eq!((answer.usage, answer.model.as_deref()), (Some(expected), Some("m-1")));
-        }
-        for usage in [
-            json!(null),
-            json!({}),
-            json!({ "prompt_tokens": -1, "completion_tokens": 5 }),
-            json!("7"),
-        ] {
-            let mut response = message(json!({ "content": "a" }), json!("stop"));
-            response["usage"] = usage;
-            assert_eq!(parse(response).unwrap().usage, None);
+            let reading = read(&message(json!({ "content": content, "refusal": refusal }), reason)).unwrap();
+            assert_eq!((reading.finish, reading.text.as_str()), (finish, text));
         }
     }
 
@@ -555,20 +198,12 @@ mod tests {
             json!({}),
             json!({ "choices": [] }),
             json!({ "choices": [5] }),
-            json!({ "error": "broken planted-key" }),
-            json!({ "error": { "message": "broken", "code": "x" } }),
         ] {
-            let error = parse(response.clone()).unwrap_err();
-            assert!(matches!(error, LlmError::Shape { .. }), "{response}");
-            assert_eq!(error.class(), FailureClass::ProviderPermanent);
-            assert!(!format!("{error} {error:?}").contains("planted-key"));
+            assert_eq!(read(&response), Err(Unusable::Shape("it has no choices")), "{response}");
         }
-        let error = parse(json!({ "error": { "message": "slow down", "code": 429 } })).unwrap_err();
-        assert_eq!(error.class(), FailureClass::ProviderTransient);
-        let deep = "[".repeat(100_000).into_bytes();
         assert!(matches!(
-            parse_completion(deep, "e", None),
-            Err(LlmError::NotJson { .. })
+            read(&json!({ "error": "broken" })),
+            Err(Unusable::Reported(Reported { status: None, .. }))
         ));
     }
 
@@ -581,9 +216,11 @@ mod tests {
             max_output_tokens: None,
             key: "secret".into(),
         };
+        let mut capabilities = Dialect::Chat.capabilities();
         assert_eq!(
-            body(&request, OutputLimitField::MaxTokens),
-            json!({ "messages": [{ "role": "user", "content": "u" }], "stream": false })
+            body(&request, &capabilities),
+            json!({ "messages": [{ "role": "user", "content": "u" }], "stream": true,
+                "stream_options": { "include_usage": true } })
         );
         let request = Request {
             system: "s".into(),
@@ -591,66 +228,72 @@ mod tests {
             max_output_tokens: Some(9),
             ..request
         };
-        assert_eq!(
-            body(&request, OutputLimitField::MaxCompletionTokens),
-            json!({ "messages": [{ "role": "system", "content": "s" }, { "role": "user", "content": "u" }], "stream": false,
-                "model": "m", "max_completion_tokens": 9 })
-        );
-        assert_eq!(body(&request, OutputLimitField::MaxTokens)["max_tokens"], 9);
+        for (option, value) in [("delivery", "whole"), ("json", "object"), ("reasoning", "low")] {
+            capabilities.set(Dialect::Chat, option, value).unwrap();
+        }
+        let whole = json!({ "messages": [{ "role": "system", "content": "s" }, { "role": "user", "content": "u" }],
+            "stream": false, "model": "m", "max_completion_tokens": 9, "response_format": { "type": "json_object" },
+            "reasoning_effort": "low" });
+        assert_eq!(body(&request, &capabilities), whole);
+        for (option, value) in [("output-limit", "max_tokens"), ("system", "user"), ("reasoning", "off")] {
+            capabilities.set(Dialect::Chat, option, value).unwrap();
+        }
+        let other = body(&request, &capabilities);
+        assert_eq!((&other["max_tokens"], other.get("reasoning_effort")), (&json!(9), None));
+        assert_eq!(other["messages"], json!([{ "role": "user", "content": "s\n\nu" }]));
+    }
+
+    fn assembled(chunks: &[Value]) -> (Progress, Value) {
+        let mut assembly = Assembly::default();
+        let mut progress = Progress::Going;
+        for chunk in chunks {
+            let data = chunk.as_str().map_or_else(|| chunk.to_string(), str::to_owned);
+            let kind = String::new();
+            progress = assembly.take(&Event { kind, data }).unwrap();
+        }
+        (progress, assembly.response())
     }
 
     #[test]
-    fn addresses_are_checked_before_anything_is_sent() {
-        for (base, full) in [
+    fn usage_is_taken_from_wherever_a_stream_has_it() {
+        let text = |text: &str| json!({ "model": "m", "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] });
+        let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
+        let usage = json!({ "prompt_tokens": 1, "completion_tokens": 2 });
+        let with_usage = |mut chunk: Value| {
+            chunk["usage"] = usage.clone();
+            chunk
+        };
+        let late = json!({ "choices": [{ "index": 0, "delta": { "content": "" } }] });
+        for (tail, has_usage) in [
             (
-                "https://api.example.com/v1",
-                "https://api.example.com/v1/chat/completions",
+                vec![end.clone(), with_usage(json!({ "choices": [] })), json!("[DONE]")],
+                true,
             ),
-            ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1/chat/completions"),
-            ("http://[::1]:8080", "http://[::1]:8080/chat/completions"),
+            (vec![with_usage(end.clone()), json!("[DONE]")], true),
+            (vec![end.clone(), with_usage(late)], true),
+            (vec![end.clone(), json!("[DONE]")], false),
+            (vec![end], false),
         ] {
-            assert_eq!(endpoint(base).unwrap().as_str(), full);
-        }
-        for base in [
-            "",
-            "api.example.com/v1",
-            "file:///etc/passwd",
-            "unix:/run/socket",
-            "https://",
-            "https://me:hunter2@api.example.com/v1",
-            "https://me:hunter2@:99999/v1",
-            "https://api.example.com/v1?key=hunter2",
-            "https://api.example.com/v1#hunter2",
-        ] {
-            let error = endpoint(base).unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
-            assert_eq!(error.class(), FailureClass::ProviderPermanent);
+            let chunks: Vec<Value> = [text("a "), text("crab")].into_iter().chain(tail).collect();
+            let (progress, response) = assembled(&chunks);
+            let reading = read(&response).unwrap();
+            assert_ne!(progress, Progress::Going);
+            assert_eq!((reading.text.as_str(), reading.finish), ("a crab", Finish::Complete));
+            assert_eq!(
+                (reading.usage.is_some(), reading.model.as_deref()),
+                (has_usage, Some("m"))
+            );
         }
     }
 
     #[test]
-    fn a_key_that_no_header_can_carry_is_refused_without_showing_it() {
-        for key in ["", " ", "planted-key\nX-Injected: 1", "planted-key\0"] {
-            let settings = ChatSettings {
-                api_key: Some(key.to_owned().into()),
-                ..ChatSettings::new("http://localhost/v1")
-            };
-            let error = Chat::new(settings).unwrap_err();
-            assert!(matches!(error, LlmError::Key));
-            assert!(!format!("{error} {error:?}").contains("planted"));
-        }
-    }
-
-    #[test]
-    fn this_host_is_known_by_its_names() {
-        for (base, expected) in [
-            ("http://localhost:1/v1", true),
-            ("http://127.0.0.1/v1", true),
-            ("http://[::1]/v1", true),
-            ("http://127.0.0.1.example.com/v1", false),
-            ("https://api.example.com/v1", false),
-        ] {
-            assert_eq!(is_this_host(&Url::parse(base).unwrap()), expected, "{base}");
-        }
+    fn a_stream_without_an_end_is_still_going() {
+        assert_eq!(
+            assembled(&[json!({ "choices": [{ "delta": { "content": "a" } }] })]).0,
+            Progress::Going
+        );
+        let (progress, response) = assembled(&[json!("[DONE]")]);
+        assert_eq!(progress, Progress::Done);
+        assert_eq!(read(&response), Err(Unusable::Shape("it has no choices")));
     }
 }

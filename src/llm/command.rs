@@ -1,7 +1,7 @@
 //! A program as provider.
 
 use super::watch::Watcher;
-use super::{Answer, Excerpt, Finish, LlmError, MAX_ANSWER_BYTES, Request};
+use super::{Answer, Excerpt, Finish, LlmError, MAX_ANSWER_BYTES, Request, Wait};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
@@ -95,6 +95,7 @@ impl Command {
                 Err(LlmError::Timeout {
                     from: self.program(),
                     after: self.timeout,
+                    wait: Wait::Total,
                 })
             }
         }

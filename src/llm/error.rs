@@ -1,5 +1,6 @@
 //! Why there is no answer, and whose turn it is then.
 
+use super::secrets::Secrets;
 use super::{MAX_ANSWER_BYTES, Usage};
 use crate::types::{Bytes, FailureClass, Problem, escape_control, format_duration};
 use std::fmt;
@@ -18,12 +19,9 @@ const MAX_EXCERPT_LINES: usize = 8;
 pub struct Excerpt(String);
 
 impl Excerpt {
-    /// The beginning of a text. `secret` is struck out before the text is cut, so that no half of it stays.
-    pub(super) fn of_start(text: &str, secret: Option<&str>) -> Self {
-        let text = match secret {
-            Some(secret) if !secret.is_empty() => text.replace(secret, "[api key]"),
-            _ => text.to_owned(),
-        };
+    /// The beginning of a text. Secrets are struck out before the text is cut, so that no half of one stays.
+    pub(super) fn of_start(text: &str, secrets: &Secrets) -> Self {
+        let text = secrets.redact(text);
         let escaped = escape_control(text.trim());
         match escaped.char_indices().nth(MAX_EXCERPT_CHARS) {
             None => Excerpt(escaped),
@@ -132,7 +130,7 @@ pub enum LlmError {
         stderr: Excerpt,
     },
     /// The address of the server cannot be used.
-    #[error("`{url}` is not the base address of a chat completions server: {what}")]
+    #[error("`{url}` is not the base address of a server: {what}")]
     Address {
         /// The address, without user information.
         url: String,
@@ -166,13 +164,98 @@ pub enum LlmError {
         /// What went wrong.
         source: reqwest::Error,
     },
-    /// The whole call took too long.
-    #[error("{from} did not answer within {}", format_duration(*after))]
+    /// A wait was over.
+    #[error("{}", wait.told(from, *after))]
     Timeout {
         /// Who was asked.
         from: String,
         /// How long we waited.
         after: Duration,
+        /// What for.
+        wait: Wait,
+    },
+    /// The stream ended before the answer did. What it cost is not known: whatever was counted, was counted before the end.
+    #[error("{from} ended in the middle of its answer")]
+    Cut {
+        /// Who was asked.
+        from: String,
+    },
+    /// The server began to answer and reports an error in place of the rest. It may have cost something by then.
+    #[error("{endpoint} reports an error in place of an answer, which stands for status {status}: {message}")]
+    Reported {
+        /// The address that was asked.
+        endpoint: String,
+        /// The HTTP status that it stands for.
+        status: u16,
+        /// What the server said.
+        message: Excerpt,
+        /// Whether it is about a quota that waiting does not fill.
+        quota: bool,
+    },
+    /// The proxy does not lead to the server.
+    #[error("cannot reach {endpoint} through the proxy {proxy}")]
+    Proxy {
+        /// The address that was asked.
+        endpoint: String,
+        /// The proxy, without user information.
+        proxy: String,
+        /// Whether it wants to know who we are (407).
+        authorization: bool,
+        /// What went wrong.
+        source: reqwest::Error,
+    },
+    /// The proxy wants to know who we are, on the way to a server without encryption.
+    #[error("the proxy {proxy} wants to know who we are")]
+    ProxyAuthorization {
+        /// The proxy, without user information.
+        proxy: String,
+    },
+    /// The name of a server has no address.
+    #[error("cannot find the address of {host}")]
+    Lookup {
+        /// The name.
+        host: String,
+        /// What the resolver answered.
+        source: io::Error,
+    },
+    /// None of its addresses takes connections.
+    #[error("cannot connect to {host} at {address}")]
+    Connect {
+        /// The name.
+        host: String,
+        /// The address that was tried last.
+        address: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The address of the proxy cannot be used.
+    #[error("the address of the proxy cannot be used")]
+    ProxyAddress,
+    /// A file with certificates cannot be used.
+    #[error("cannot use the certificates in `{}`", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A further header cannot be sent.
+    #[error("the header `{name}` cannot be sent: {what}")]
+    Header {
+        /// Its name, escaped.
+        name: String,
+        /// Why.
+        what: &'static str,
+    },
+    /// An answer cannot be recorded.
+    #[error("cannot record the answer in `{}`", dir.display())]
+    Record {
+        /// The directory.
+        dir: PathBuf,
+        /// What the answer cost all the same.
+        usage: Option<Usage>,
+        /// What went wrong.
+        source: crate::durable::DurableError,
     },
     /// The server answered with an error.
     #[error("{endpoint} answered with status {status}: {message}")]
@@ -207,20 +290,28 @@ pub enum LlmError {
         start: Excerpt,
     },
     /// The server's answer is not JSON.
-    #[error("{endpoint} answered with malformed JSON")]
+    #[error("{endpoint} answered with malformed JSON: {reason}")]
     NotJson {
         /// The address that was asked.
         endpoint: String,
         /// Where it is malformed.
-        source: serde_json::Error,
+        reason: String,
     },
     /// The server's answer is JSON of another kind.
-    #[error("{endpoint} answered with something other than a chat completion: {what}")]
+    #[error("{endpoint} answered with something other than an answer: {what}")]
     Shape {
         /// The address that was asked.
         endpoint: String,
         /// What is missing, or what the server says instead.
         what: Excerpt,
+    },
+    /// A response that is made in the background cannot be fetched. It may cost something all the same.
+    #[error("cannot fetch the response that {endpoint} is making")]
+    Fetch {
+        /// The address that was asked.
+        endpoint: String,
+        /// What went wrong.
+        source: Box<LlmError>,
     },
     /// The server's answer repeats the API key, and must not be recorded.
     #[error("{endpoint} repeats the API key in its answer")]
@@ -250,39 +341,74 @@ pub enum LlmError {
     },
 }
 
+/// What was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The connection.
+    Connect,
+    /// The first byte of the answer.
+    FirstByte,
+    /// The next piece of the answer.
+    Silence,
+    /// The whole of it.
+    Total,
+}
+
+impl Wait {
+    fn told(self, from: &str, after: Duration) -> String {
+        let after = format_duration(after);
+        match self {
+            Wait::Connect => format!("cannot connect to {from} within {after}"),
+            Wait::FirstByte => format!("{from} did not begin to answer within {after}"),
+            Wait::Silence => format!("{from} fell silent for {after} in the middle of its answer"),
+            Wait::Total => format!("{from} did not answer within {after}"),
+        }
+    }
+}
+
 impl LlmError {
     /// How long the provider wants us to wait before we ask again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             LlmError::Status { retry_after, .. } => *retry_after,
+            LlmError::Fetch { source, .. } => source.retry_after(),
             _ => None,
         }
     }
 
     /// Whether the provider does not accept who we are (401, 403).
     pub fn is_auth(&self) -> bool {
-        matches!(self, LlmError::Status { status: 401 | 403, .. })
+        match self {
+            LlmError::Status { status, .. } | LlmError::Reported { status, .. } => matches!(status, 401 | 403),
+            LlmError::Fetch { source, .. } => source.is_auth(),
+            _ => false,
+        }
     }
 
     /// Whether the request cannot have cost anything: it was not sent, or it was refused.
     pub fn is_free(&self) -> bool {
-        matches!(
-            self,
+        match self {
             LlmError::Status { .. }
-                | LlmError::Redirect { .. }
-                | LlmError::Address { .. }
-                | LlmError::Client { .. }
-                | LlmError::Tls { .. }
-                | LlmError::CommandStart { .. }
-                | LlmError::ReplayExhausted { .. }
-                | LlmError::ReplayRead { .. }
-        )
+            | LlmError::Redirect { .. }
+            | LlmError::Address { .. }
+            | LlmError::Client { .. }
+            | LlmError::Tls { .. }
+            | LlmError::Proxy { .. }
+            | LlmError::Timeout {
+                wait: Wait::Connect, ..
+            }
+            | LlmError::CommandStart { .. }
+            | LlmError::ReplayExhausted { .. }
+            | LlmError::ReplayRead { .. } => true,
+            LlmError::Transport { source, .. } => source.is_connect(),
+            _ => false,
+        }
     }
 
     /// What the request cost although there is no answer to use, when the provider says.
     pub fn usage(&self) -> Option<Usage> {
         match self {
-            LlmError::Empty { usage, .. } => *usage,
+            LlmError::Empty { usage, .. } | LlmError::Record { usage, .. } => *usage,
             _ => None,
         }
     }
@@ -294,12 +420,24 @@ impl Problem for LlmError {
             LlmError::CommandStart { .. }
             | LlmError::CommandWatch { .. }
             | LlmError::CommandPipe { .. }
-            | LlmError::Client { .. } => FailureClass::Host,
-            LlmError::Transport { .. } | LlmError::Timeout { .. } | LlmError::CommandFailed { temporary: true, .. } => {
-                FailureClass::ProviderTransient
+            | LlmError::Client { .. }
+            | LlmError::ProxyAddress
+            | LlmError::CaFile { .. }
+            | LlmError::Record { .. } => FailureClass::Host,
+            LlmError::Transport { .. }
+            | LlmError::Timeout { .. }
+            | LlmError::Cut { .. }
+            | LlmError::Lookup { .. }
+            | LlmError::Connect { .. }
+            | LlmError::Proxy {
+                authorization: false, ..
             }
-            LlmError::Status { quota: true, .. } => FailureClass::ProviderPermanent,
-            LlmError::Status { status, .. } => class_of_status(*status),
+            | LlmError::CommandFailed { temporary: true, .. } => FailureClass::ProviderTransient,
+            LlmError::Status { quota: true, .. } | LlmError::Reported { quota: true, .. } => {
+                FailureClass::ProviderPermanent
+            }
+            LlmError::Status { status, .. } | LlmError::Reported { status, .. } => class_of_status(*status),
+            LlmError::Fetch { source, .. } => source.class(),
             LlmError::NotText { .. } | LlmError::Empty { .. } => FailureClass::Proposal,
             LlmError::ReplayDirectory { .. }
             | LlmError::ReplayEmpty { .. }
@@ -310,6 +448,11 @@ impl Problem for LlmError {
             | LlmError::CommandFailed { temporary: false, .. }
             | LlmError::Address { .. }
             | LlmError::Key
+            | LlmError::Header { .. }
+            | LlmError::Proxy {
+                authorization: true, ..
+            }
+            | LlmError::ProxyAuthorization { .. }
             | LlmError::Tls { .. }
             | LlmError::Redirect { .. }
             | LlmError::ContentType { .. }
@@ -342,22 +485,54 @@ impl Problem for LlmError {
             LlmError::Key => "check the key for line breaks and blanks",
             LlmError::Transport { .. } => "check the address, the network and the proxy settings",
             LlmError::Tls { .. } => {
-                "check the host name, the clock, and that the certificate's issuer is trusted on this host"
+                "check the host name, the clock, and that the certificate's issuer is trusted on this host; SSL_CERT_FILE adds a private one"
             }
+            LlmError::Lookup { .. }
+            | LlmError::Connect { .. }
+            | LlmError::Timeout {
+                wait: Wait::Connect, ..
+            } => "check the address, the network and the proxy settings",
             LlmError::Timeout { .. } => "allow more time, or ask for less",
-            LlmError::Status { status: 401 | 403, .. } => "check the API key and what it is allowed to use",
-            LlmError::Status { status: 404, .. } => "check the base address and the name of the model",
-            LlmError::Status { quota: true, .. } | LlmError::Status { status: 402, .. } => {
-                "the account's quota is used up; check its plan and billing"
+            LlmError::ProxyAuthorization { .. }
+            | LlmError::Proxy {
+                authorization: true, ..
+            } => "put the user name and the password of the proxy into its address, in the variable that names it",
+            LlmError::Proxy { .. } => {
+                "check HTTPS_PROXY and ALL_PROXY, and what the proxy lets through; NO_PROXY names servers that need none"
+            }
+            LlmError::ProxyAddress => {
+                "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: http://host:port, https://… or socks5h://…"
+            }
+            LlmError::CaFile { .. } => "name a readable file with certificates in PEM; SSL_CERT_FILE names one too",
+            LlmError::Header { .. } => "give headers as NAME: VALUE; keys are given as files, descriptors or variables",
+            LlmError::Record { .. } => "name a directory that can be written to",
+            LlmError::Status { status: 401 | 403, .. } | LlmError::Reported { status: 401 | 403, .. } => {
+                "check the API key and what it is allowed to use"
+            }
+            LlmError::Status { status: 404, .. } | LlmError::Reported { status: 404, .. } => {
+                "check the base address and the name of the model"
+            }
+            LlmError::Status { quota: true, .. }
+            | LlmError::Status { status: 402, .. }
+            | LlmError::Reported { quota: true, .. } => "the account's quota is used up; check its plan and billing",
+            LlmError::Status { status, .. } | LlmError::Reported { status, .. }
+                if class_of_status(*status) == FailureClass::ProviderTransient =>
+            {
+                "try again later"
+            }
+            LlmError::Cut { .. } => {
+                "try again; if it is always cut, look at what lies between, or use the option delivery=whole"
             }
             LlmError::Redirect { .. } | LlmError::ContentType { .. } | LlmError::Shape { .. } => {
-                "check the base address; it should end before /chat/completions"
+                "check the base address and the kind of provider; it should end before /chat/completions, /responses or /messages"
             }
+            LlmError::Fetch { source, .. } => return source.hint(),
             LlmError::KeyRepeated { .. } => "do not use this server with this key, and replace the key",
             LlmError::CommandPipe { .. }
             | LlmError::CommandFailed { temporary: true, .. }
             | LlmError::Client { .. }
             | LlmError::Status { .. }
+            | LlmError::Reported { .. }
             | LlmError::NotJson { .. }
             | LlmError::TooLarge { .. }
             | LlmError::NotText { .. }
@@ -390,14 +565,50 @@ mod tests {
     }
 
     #[test]
+    fn only_what_was_not_answered_at_all_is_free() {
+        let endpoint = || "e".to_owned();
+        let status = || LlmError::Status {
+            endpoint: endpoint(),
+            status: 503,
+            message: Excerpt::default(),
+            retry_after: None,
+            quota: false,
+        };
+        let reported = LlmError::Reported {
+            endpoint: endpoint(),
+            status: 503,
+            message: Excerpt::default(),
+            quota: false,
+        };
+        let fetch = LlmError::Fetch {
+            endpoint: endpoint(),
+            source: Box::new(status()),
+        };
+        let timeout = |wait| LlmError::Timeout {
+            from: endpoint(),
+            after: Duration::ZERO,
+            wait,
+        };
+        assert!(status().is_free() && timeout(Wait::Connect).is_free());
+        let cut = LlmError::Cut { from: endpoint() };
+        let waits = [Wait::FirstByte, Wait::Silence, Wait::Total].map(timeout);
+        for error in [reported, fetch, cut].iter().chain(&waits) {
+            assert!(!error.is_free() && error.usage().is_none(), "{error}");
+            assert_eq!(error.class(), FailureClass::ProviderTransient);
+        }
+    }
+
+    #[test]
     fn an_excerpt_is_short_and_tame_and_holds_no_part_of_a_secret() {
         let secret = "sk-planted-0123456789";
         let text = format!("{}{secret} \u{1b}[2J", "x".repeat(MAX_EXCERPT_CHARS - 5));
-        let excerpt = Excerpt::of_start(&text, Some(secret)).to_string();
+        let mut secrets = Secrets::default();
+        secrets.add("api key", secret.to_owned().into());
+        let excerpt = Excerpt::of_start(&text, &secrets).to_string();
         assert!(!excerpt.contains("sk-"), "{excerpt}");
         assert_eq!(excerpt.chars().count(), MAX_EXCERPT_CHARS + 1);
-        assert_eq!(Excerpt::of_start("a\u{1b}[2J", None).to_string(), "a\\u{1b}[2J");
-        assert_eq!(Excerpt::of_start(" \n", None).to_string(), "(no message)");
+        assert_eq!(Excerpt::of_start("a\u{1b}[2J", &secrets).to_string(), "a\\u{1b}[2J");
+        assert_eq!(Excerpt::of_start(" \n", &secrets).to_string(), "(no message)");
     }
 
     #[test]

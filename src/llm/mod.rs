@@ -1,29 +1,49 @@
 //! Sends one request to one provider and hands back its answer, or says precisely why there is none.
 //!
-//! - One call of [`Provider::ask`] sends at most one request. Whether to ask again is the caller's decision, taken from the
-//!   error's class, its [`LlmError::retry_after`] and [`backoff`].
+//! - One call of [`Provider::ask`] sends at most one request that costs anything. Whether to ask again is the caller's
+//!   decision, taken from the error's class, its [`LlmError::retry_after`] and [`backoff`].
 //! - Every wait has a deadline and everything that is read has a limit ([`MAX_ANSWER_BYTES`]).
+//! - What a server can do is data ([`Capabilities`]), never a question of its brand.
 //! - An API key is in no `Debug` output, no error and no answer.
 //! - What comes back is untrusted text. In errors it is cut short and escaped; callers parse it like anyone's input.
 //!
 //! Deliberately unknown here: prompts, orders, and what a good answer looks like.
 
 mod answer;
+mod capability;
 mod chat;
 mod command;
 mod error;
+mod exchange;
+mod messages;
 mod price;
+mod probe;
+mod reading;
+mod record;
 mod replay;
+mod responses;
 mod retry;
+mod secrets;
+mod server;
+mod settings;
+mod sse;
 mod watch;
 
 pub use answer::{Answer, Finish, Request, Usage, request_digest};
-pub use chat::{Chat, ChatSettings, OutputLimitField};
+pub use capability::{
+    Capabilities, Delivery, Dialect, OPTIONS, OptionError, OutputLimitField, ReasoningField, StructuredOutput,
+    SystemPlace,
+};
 pub use command::Command;
-pub use error::{Excerpt, LlmError};
+pub use error::{Excerpt, LlmError, Wait};
 pub use price::{Price, PriceError, PriceTable};
+pub use probe::{Found, Probe, ProbeStage, probe};
+pub use record::Record;
 pub use replay::Replay;
+pub use responses::{ResponseText, response_text};
 pub use retry::{backoff, parse_retry_after};
+pub use server::Server;
+pub use settings::{DEFAULT_TOTAL_TIMEOUT, Proxies, ServerSettings, Timeouts};
 pub use watch::watcher_door;
 
 use std::ffi::OsString;
@@ -33,9 +53,6 @@ use std::time::Duration;
 /// The largest answer that is read, in bytes, whoever gives it.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// How long a whole call may take unless the settings say otherwise. Reasoning models think for minutes.
-pub const DEFAULT_TOTAL_TIMEOUT: Duration = Duration::from_secs(600);
-
 /// Something that answers prompts.
 #[derive(Debug)]
 pub enum Provider {
@@ -43,8 +60,10 @@ pub enum Provider {
     Replay(Replay),
     /// A program that reads the prompt and prints the answer.
     Command(Command),
-    /// A server that speaks OpenAI's Chat Completions.
-    Chat(Box<Chat>),
+    /// A server that answers over HTTP.
+    Server(Box<Server>),
+    /// Another provider whose answers are recorded.
+    Record(Record),
 }
 
 impl Provider {
@@ -75,12 +94,21 @@ impl Provider {
         Command::new(argv, timeout).map(Provider::Command)
     }
 
-    /// Asks a server over HTTP; see [`Chat`].
+    /// Asks a server over HTTP; see [`Server`].
     ///
     /// # Errors
-    /// `ProviderPermanent` when the address or the key cannot be used; `Host` when TLS cannot be set up.
-    pub fn chat(settings: ChatSettings) -> Result<Self, LlmError> {
-        Chat::new(settings).map(|chat| Provider::Chat(Box::new(chat)))
+    /// `ProviderPermanent` when the address, the key or a header cannot be used; `Host` when TLS or the proxy cannot be set
+    /// up.
+    pub fn server(settings: ServerSettings) -> Result<Self, LlmError> {
+        Server::new(settings).map(|server| Provider::Server(Box::new(server)))
+    }
+
+    /// Asks `inner` and keeps its answers in `dir`; see [`Record`].
+    ///
+    /// # Errors
+    /// `Host` when the directory cannot be made.
+    pub fn record(dir: &Path, inner: Provider) -> Result<Self, LlmError> {
+        Record::new(dir, inner).map(Provider::Record)
     }
 
     /// Sends one request and waits for its answer. Dropping the future abandons the request and ends what it started.
@@ -92,7 +120,8 @@ impl Provider {
         match self {
             Provider::Replay(replay) => replay.next(&request.key),
             Provider::Command(command) => command.ask(request).await,
-            Provider::Chat(chat) => chat.ask(request).await,
+            Provider::Server(server) => server.ask(request).await,
+            Provider::Record(record) => record.ask(request).await,
         }
     }
 
@@ -100,7 +129,8 @@ impl Provider {
     pub fn pass_over(&mut self, request: &Request) {
         match self {
             Provider::Replay(replay) => replay.pass_over(&request.key),
-            Provider::Command(_) | Provider::Chat(_) => {}
+            Provider::Record(record) => record.inner_mut().pass_over(request),
+            Provider::Command(_) | Provider::Server(_) => {}
         }
     }
 
@@ -108,7 +138,13 @@ impl Provider {
     pub fn identity(&self) -> String {
         match self {
             Provider::Command(command) => format!("{} {:?}", self.describe(), command.argv()),
-            Provider::Replay(_) | Provider::Chat(_) => self.describe(),
+            Provider::Server(server) => {
+                let told = std::iter::once(self.describe()).chain(server.peculiarities());
+                told.collect::<Vec<_>>().join(", ")
+            }
+            // Whether an answer is kept does not change it.
+            Provider::Record(record) => record.inner().identity(),
+            Provider::Replay(_) => self.describe(),
         }
     }
 
@@ -117,7 +153,14 @@ impl Provider {
         match self {
             Provider::Replay(replay) => format!("recorded answers in `{}`", replay.dir().display()),
             Provider::Command(command) => format!("the program `{}`", command.program()),
-            Provider::Chat(chat) => format!("chat completions at {}", chat.endpoint()),
+            Provider::Server(server) => format!("{} at {}", server.dialect(), server.endpoint()),
+            Provider::Record(record) => {
+                format!(
+                    "{}, recorded in `{}`",
+                    record.inner().describe(),
+                    record.dir().display()
+                )
+            }
         }
     }
 }

@@ -41,6 +41,109 @@ pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.min(LONGEST))
 }
 
+/// The headers by which servers tell when a limit is full again, each with the one that tells what is left of it.
+///
+/// Sources: OpenAI's guide to rate limits, "Rate limits in headers"; Anthropic's API reference, "Rate limits", "Response
+/// headers". `x-ratelimit-reset` alone is what many gateways send.
+const RESETS: [(&str, &str); 7] = [
+    ("x-ratelimit-reset-requests", "x-ratelimit-remaining-requests"),
+    ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens"),
+    ("x-ratelimit-reset", "x-ratelimit-remaining"),
+    (
+        "anthropic-ratelimit-requests-reset",
+        "anthropic-ratelimit-requests-remaining",
+    ),
+    (
+        "anthropic-ratelimit-tokens-reset",
+        "anthropic-ratelimit-tokens-remaining",
+    ),
+    (
+        "anthropic-ratelimit-input-tokens-reset",
+        "anthropic-ratelimit-input-tokens-remaining",
+    ),
+    (
+        "anthropic-ratelimit-output-tokens-reset",
+        "anthropic-ratelimit-output-tokens-remaining",
+    ),
+];
+
+/// The wait that the headers of an answer with this status ask for. Dates are read by the server's own clock if it shows one.
+pub(super) fn wanted_wait(status: u16, header: &dyn Fn(&str) -> Option<String>) -> Option<Duration> {
+    let date = header("date").and_then(|date| parse_http_date(&date));
+    let now = date.unwrap_or_else(SystemTime::now);
+    // Only the first two ask; the others tell, and tell it with every answer.
+    let asked = header("retry-after-ms")
+        .and_then(|value| Some(parse_seconds(value.trim())? / 1000))
+        .or_else(|| parse_retry_after(&header("retry-after")?, now));
+    asked.map(|wait| wait.min(LONGEST)).or_else(|| match status {
+        429 | 503 | 529 => reset(header, now),
+        _ => None,
+    })
+}
+
+/// How long until what is used up is there again. When the server does not say what that is, the first limit that is reset.
+fn reset(header: &dyn Fn(&str) -> Option<String>, now: SystemTime) -> Option<Duration> {
+    let resets = RESETS.iter().filter_map(|(reset, remaining)| {
+        let is_used_up = header(remaining).is_some_and(|remaining| remaining.trim() == "0");
+        Some((is_used_up, parse_reset(header(reset)?.trim(), now)?))
+    });
+    let resets: Vec<(bool, Duration)> = resets.collect();
+    let used_up = resets.iter().filter(|(is_used_up, _)| *is_used_up);
+    let wait = used_up.map(|(_, wait)| *wait).max();
+    wait.or_else(|| resets.iter().map(|(_, wait)| *wait).min())
+}
+
+/// Seconds, a time since 1970 in seconds or milliseconds, a length such as `6m0.5s`, or a date.
+fn parse_reset(text: &str, now: SystemTime) -> Option<Duration> {
+    /// More seconds than anybody waits; such a number is a time.
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    /// More than a time in seconds will be for a long time; such a number counts milliseconds.
+    const MILLISECONDS: u64 = 100_000_000_000;
+    let until = |time: SystemTime| time.duration_since(now).unwrap_or_default();
+    let wait = match parse_seconds(text) {
+        Some(number) if number.as_secs() >= MILLISECONDS => until(SystemTime::UNIX_EPOCH + number / 1000),
+        Some(number) if number >= YEAR => until(SystemTime::UNIX_EPOCH + number),
+        Some(number) => number,
+        None => match parse_length(text) {
+            Some(length) => length,
+            None => until(
+                text.parse::<Timestamp>()
+                    .ok()
+                    .map(SystemTime::from)
+                    .or_else(|| parse_http_date(text))?,
+            ),
+        },
+    };
+    Some(wait.min(LONGEST))
+}
+
+/// A length of time as Go prints it.
+fn parse_length(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 6] = [
+        ("ms", 1e-3),
+        ("us", 1e-6),
+        ("µs", 1e-6),
+        ("ns", 1e-9),
+        ("h", 3600.0),
+        ("m", 60.0),
+    ];
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        let number = parse_seconds(&rest[..digits])?.as_secs_f64();
+        rest = &rest[digits..];
+        let unit = UNITS
+            .iter()
+            .chain([&("s", 1.0)])
+            .find(|(unit, _)| rest.starts_with(unit))?;
+        rest = &rest[unit.0.len()..];
+        let part = Duration::try_from_secs_f64(number * unit.1).unwrap_or(LONGEST);
+        sum = sum.saturating_add(part);
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
 /// Reads a date in any form that HTTP allows.
 pub(super) fn parse_http_date(text: &str) -> Option<SystemTime> {
     let preferred = || rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
@@ -131,6 +234,70 @@ mod tests {
             let long_before = example() - Duration::from_secs(1 << 30);
             assert_eq!(parse_retry_after(value, long_before), Some(LONGEST), "{value}");
         }
+    }
+
+    #[test]
+    fn every_header_for_a_wait_is_understood() {
+        let used_up = ("x-ratelimit-remaining-tokens", "0");
+        for (headers, wait) in [
+            (vec![("retry-after-ms", "1500")], Some(1.5)),
+            (vec![("retry-after-ms", "250"), ("retry-after", "1")], Some(0.25)),
+            (vec![("retry-after-ms", "soon"), ("retry-after", "1")], Some(1.0)),
+            (vec![("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")], Some(30.0)),
+            (
+                vec![("retry-after", "2"), ("x-ratelimit-reset-tokens", "6m0s")],
+                Some(2.0),
+            ),
+            (
+                vec![
+                    ("x-ratelimit-reset-requests", "1s"),
+                    ("x-ratelimit-reset-tokens", "6m0s"),
+                    used_up,
+                ],
+                Some(360.0),
+            ),
+            (
+                vec![
+                    ("x-ratelimit-reset-requests", "1s"),
+                    ("x-ratelimit-reset-tokens", "6m0s"),
+                ],
+                Some(1.0),
+            ),
+            (vec![("x-ratelimit-reset-requests", "20ms")], Some(0.02)),
+            (vec![("x-ratelimit-reset-requests", "1h2m3.5s")], Some(3723.5)),
+            (vec![("x-ratelimit-reset", "7")], Some(7.0)),
+            (vec![("x-ratelimit-reset", "784111787")], Some(10.0)),
+            (vec![("x-ratelimit-reset", "784111787000")], Some(10.0)),
+            (
+                vec![("anthropic-ratelimit-tokens-reset", "1994-11-06T08:50:37Z")],
+                Some(60.0),
+            ),
+            (
+                vec![("anthropic-ratelimit-requests-reset", "1994-11-06T08:49:00Z")],
+                Some(0.0),
+            ),
+            (vec![("x-ratelimit-reset-requests", "9999h")], Some(86_400.0)),
+            (vec![("x-ratelimit-reset-requests", "5parsecs")], None),
+            (vec![("x-ratelimit-reset-requests", "s")], None),
+            (vec![("x-ratelimit-reset-requests", "")], None),
+            (vec![], None),
+        ] {
+            let header = |name: &str| {
+                let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+                let mut all = headers.iter().chain([&date]);
+                all.find(|(known, _)| *known == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
+            let expected = wait.map(Duration::from_secs_f64);
+            assert_eq!(wanted_wait(429, &header), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_told_with_an_error_of_another_kind_is_not_waited_for() {
+        let header = |name: &str| (name == "x-ratelimit-reset-requests").then(|| "1s".to_owned());
+        assert_eq!(wanted_wait(401, &header), None);
+        assert!(wanted_wait(503, &header).is_some());
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop loudly")]
 
-use factory::llm::{Answer, ChatSettings, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Request};
+use crate::support::{block_on, http, read_request};
+use factory::llm::{Answer, Dialect, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Request, ServerSettings, Timeouts};
 use factory::types::{FailureClass, Problem as _};
 use std::fs;
-use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
@@ -13,14 +13,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const KEY: &str = "sk-planted-4f1d0e9c8b7a";
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
 
 fn request(key: &str) -> Request {
     Request {
@@ -45,7 +37,7 @@ fn shown(error: &LlmError) -> String {
 }
 
 /// Answers one connection with `reply` after reading a whole request, which is handed back.
-fn serve_once(reply: impl FnOnce(&mut TcpStream) + Send + 'static) -> (String, JoinHandle<Vec<u8>>) {
+fn serve_once(reply: impl FnOnce(&mut TcpStream) + Send + 'static) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -55,30 +47,6 @@ fn serve_once(reply: impl FnOnce(&mut TcpStream) + Send + 'static) -> (String, J
         request
     });
     (address, server)
-}
-
-fn read_request(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let text = String::from_utf8_lossy(&bytes).to_lowercase();
-        if let Some((head, _)) = text.split_once("\r\n\r\n") {
-            let length = head.split_once("content-length: ").unwrap().1;
-            let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-            if bytes.len() >= head.len() + 4 + length {
-                return bytes;
-            }
-        }
-        let read = stream.read(&mut chunk).unwrap();
-        assert_ne!(read, 0, "the request ends early");
-        bytes.extend_from_slice(&chunk[..read]);
-    }
-}
-
-fn http(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let mut reply = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
-    reply.extend_from_slice(body);
-    reply
 }
 
 fn completion(text: &str) -> Vec<u8> {
@@ -93,10 +61,10 @@ fn completion(text: &str) -> Vec<u8> {
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
-fn settings(address: &str) -> ChatSettings {
-    ChatSettings {
+fn settings(address: &str) -> ServerSettings {
+    ServerSettings {
         api_key: Some(KEY.to_owned().into()),
-        ..ChatSettings::new(address)
+        ..ServerSettings::new(Dialect::Chat, address)
     }
 }
 
@@ -106,7 +74,7 @@ fn ask_server(reply: Vec<u8>) -> Result<Answer, LlmError> {
         // The client may hang up on what it does not want to read to the end.
         let _ = stream.write_all(&reply);
     });
-    let result = ask(&mut Provider::chat(settings(&address)).unwrap());
+    let result = ask(&mut Provider::server(settings(&address)).unwrap());
     server.join().unwrap();
     if let Err(error) = &result {
         assert!(!shown(error).contains(KEY), "{}", shown(error));
@@ -121,11 +89,11 @@ fn a_chat_server_is_asked_and_its_answer_is_taken_whole() {
             .write_all(&http(
                 "200 OK",
                 "Content-Type: application/json; charset=utf-8\r\n",
-                &completion("a crab\n"),
+                completion("a crab\n"),
             ))
             .unwrap();
     });
-    let mut provider = Provider::chat(settings(&address)).unwrap();
+    let mut provider = Provider::server(settings(&address)).unwrap();
     let answer = ask(&mut provider).unwrap();
     assert_eq!((answer.text.as_str(), answer.finish), ("a crab\n", Finish::Complete));
     assert_eq!(answer.raw, completion("a crab\n"));
@@ -135,7 +103,7 @@ fn a_chat_server_is_asked_and_its_answer_is_taken_whole() {
         Some((12, 3))
     );
 
-    let request = String::from_utf8(server.join().unwrap()).unwrap();
+    let request = server.join().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{head}");
     assert!(
@@ -262,7 +230,7 @@ fn an_answer_that_is_no_completion_is_named_for_what_it_is() {
     assert!(matches!(error, LlmError::Shape { .. }), "{error}");
     assert_eq!(error.class(), FailureClass::ProviderPermanent);
 
-    let error = ask_server(http("200 OK", JSON, &completion(" "))).unwrap_err();
+    let error = ask_server(http("200 OK", JSON, completion(" "))).unwrap_err();
     assert_eq!(error.class(), FailureClass::Proposal, "{error}");
 }
 
@@ -279,7 +247,7 @@ fn an_answer_that_repeats_the_key_goes_no_further() {
 
 #[test]
 fn a_connection_that_breaks_may_be_tried_again() {
-    let mut cut = http("200 OK", JSON, &completion("a crab"));
+    let mut cut = http("200 OK", JSON, completion("a crab"));
     cut.truncate(cut.len() - 10);
     for reply in [
         cut,
@@ -292,7 +260,7 @@ fn a_connection_that_breaks_may_be_tried_again() {
         assert_eq!(error.class(), FailureClass::ProviderTransient);
     }
     let (address, server) = serve_once(|stream| stream.shutdown(Shutdown::Both).unwrap());
-    let error = ask(&mut Provider::chat(settings(&address)).unwrap()).unwrap_err();
+    let error = ask(&mut Provider::server(settings(&address)).unwrap()).unwrap_err();
     server.join().unwrap();
     assert_eq!(error.class(), FailureClass::ProviderTransient);
 }
@@ -302,7 +270,7 @@ fn a_refused_connection_may_be_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
-    let error = ask(&mut Provider::chat(settings(&address)).unwrap()).unwrap_err();
+    let error = ask(&mut Provider::server(settings(&address)).unwrap()).unwrap_err();
     assert!(matches!(error, LlmError::Transport { .. }), "{error}");
     assert_eq!(error.class(), FailureClass::ProviderTransient);
     assert!(!shown(&error).contains(KEY));
@@ -317,7 +285,7 @@ fn a_server_that_does_not_speak_tls_is_not_tried_again() {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
-    let error = ask(&mut Provider::chat(settings(&address)).unwrap()).unwrap_err();
+    let error = ask(&mut Provider::server(settings(&address)).unwrap()).unwrap_err();
     server.join().unwrap();
     assert!(matches!(error, LlmError::Tls { .. }), "{}", shown(&error));
     assert_eq!(error.class(), FailureClass::ProviderPermanent);
@@ -326,7 +294,7 @@ fn a_server_that_does_not_speak_tls_is_not_tried_again() {
 
 #[test]
 fn a_flood_is_cut_off_whether_or_not_it_was_announced() {
-    let announced = http("200 OK", JSON, &vec![b' '; 20 << 20]);
+    let announced = http("200 OK", JSON, vec![b' '; 20 << 20]);
     let mut endless = format!("HTTP/1.1 200 OK\r\n{JSON}\r\n").into_bytes();
     endless.resize(endless.len() + (20 << 20), b' ');
     for reply in [announced, endless] {
@@ -335,7 +303,7 @@ fn a_flood_is_cut_off_whether_or_not_it_was_announced() {
         assert!(error.to_string().contains("16MiB"), "{error}");
     }
     // An error is reported as what it is, however long its explanation.
-    let error = ask_server(http("500 Internal Server Error", "", &vec![b'x'; 20 << 20])).unwrap_err();
+    let error = ask_server(http("500 Internal Server Error", "", vec![b'x'; 20 << 20])).unwrap_err();
     assert_eq!(error.class(), FailureClass::ProviderTransient);
     assert!(error.to_string().len() < 2000);
 }
@@ -352,12 +320,15 @@ fn a_slow_server_is_given_up_on_wherever_it_stalls() {
     };
     for stall in [silent, dribbling] {
         let (address, server) = serve_once(stall);
-        let settings = ChatSettings {
-            total_timeout: Duration::from_millis(400),
+        let settings = ServerSettings {
+            timeouts: Timeouts {
+                total: Duration::from_millis(400),
+                ..Timeouts::default()
+            },
             ..settings(&address)
         };
         let started = Instant::now();
-        let error = ask(&mut Provider::chat(settings).unwrap()).unwrap_err();
+        let error = ask(&mut Provider::server(settings).unwrap()).unwrap_err();
         assert!(
             started.elapsed() < Duration::from_millis(1500),
             "{:?}",

@@ -4,10 +4,11 @@
 //!   the test says so and passes.
 //! - Whatever files are there are read, so further cases need no code. An area that stands in no table is a failure.
 //! - Every `must` and `should` passes. A `may` case that we answer otherwise stands in [`MAY_DIFFER`] with the reason.
-//! - Cases of the whole program on which the design decides otherwise are judged by that decision; see `program`.
+//! - Cases on which the design decides otherwise are judged by that decision; see `program` and `models`.
 
 mod case;
 mod documents;
+mod models;
 mod planner;
 mod program;
 mod proposals;
@@ -31,6 +32,10 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("hash.compile", planner::hash),
     ("hash.file", proposals::hash_file),
     ("hash.run_id", documents::hash_run_id),
+    ("model.generate", models::generate),
+    ("model.retry_after", models::retry_after),
+    ("model.text", models::text),
+    ("model.transport", models::transport),
     ("order.load", documents::order_load),
     ("orders.sort", documents::orders_sort),
     ("out.overwrite", planner::overwrite),
@@ -60,10 +65,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "harness.path",
         "no interpreter directory of ours lies in a repository; the planner leaves out such directories wherever they are",
     ),
-    ("model.generate", "answers of the provider that the planner uses"),
-    ("model.retry_after", "answers of the provider that the planner uses"),
-    ("model.text", "answers of the provider that the planner uses"),
-    ("model.transport", "answers of the provider that the planner uses"),
 ];
 
 /// Cases of level `may` that are answered otherwise on purpose: id and reason.
@@ -149,7 +150,10 @@ fn judge(case: &Case, answer: Option<Result<Value, String>>, outcome: &mut Outco
         }
         return;
     };
-    let (expect, decisions) = program::decided(case);
+    let (expect, decisions) = match case.area.starts_with("model.") {
+        true => models::decided(case),
+        false => program::decided(case),
+    };
     let differences = match answer {
         Ok(actual) if !decisions.is_empty() && case::differences(&case.expect, &actual).is_empty() => {
             vec![format!(

@@ -9,6 +9,7 @@ pub(crate) mod place;
 mod processes;
 mod residue;
 mod schema;
+mod server;
 
 pub(crate) use ended::Ended;
 pub(crate) use ground::{Act, Ground, policy};
@@ -19,6 +20,7 @@ pub(crate) use place::Place;
 pub(crate) use processes::{alive, ancestors, descendants, holding, holding_in_environment, unique, vanishes};
 pub(crate) use residue::{Watched, control_groups_of};
 pub(crate) use schema::violations;
+pub(crate) use server::{Authority, Reply, Server, Wire, http, read_request, sending};
 
 use std::path::{Path, PathBuf};
 
@@ -52,6 +54,15 @@ pub(crate) fn shared(name: &str, variable: &str) -> Option<PathBuf> {
     }
     println!("SKIPPED: there is no {name} here: set {variable} to its directory to run what needs it");
     None
+}
+
+/// Waits for what is asynchronous.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Whether the test process is host root.
