@@ -34,9 +34,10 @@ pub(super) fn check(arguments: &Arguments) -> Result<u8, Failure> {
         return check_directory(arguments, dir);
     }
     if arguments.dot || arguments.repo.is_some() {
-        return Err(problem::usage(
-            "--dot and --repo are about the directory of a plan, and none is named",
-        ));
+        return Err(
+            problem::usage("--dot and --repo are about the directory of a plan, and none is named")
+                .with_hint("name the directory that `factory plan --out DIR` wrote"),
+        );
     }
     let results: Vec<_> = arguments.orders.iter().map(|path| (path, read(path))).collect();
     // The first failure names the exit code; an order that is invalid is the more telling one.
