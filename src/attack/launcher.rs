@@ -352,6 +352,7 @@ impl Trial<'_> {
             let _ = fs::remove_file(path);
         }
         // Not before the evidence is in: what a payload left may take a while.
+        site.clear_shared();
         let _ = crate::workspace::remove_tree(&site.directory);
     }
 }

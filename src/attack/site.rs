@@ -145,7 +145,18 @@ pub(super) struct Site {
     sockets: Vec<(&'static str, UnixListener)>,
 }
 
+/// Directories of the host that everybody may write to.
+pub(super) const SHARED: [&str; 2] = ["/dev/shm", "/tmp"];
+
 impl Site {
+    /// Removes what the trial left in directories that everybody shares: a payload that is killed cannot do so itself.
+    pub(super) fn clear_shared(&self) {
+        for directory in SHARED {
+            // Mostly there is none, and one of somebody else's cannot be called so.
+            let _ = fs::remove_file(Path::new(directory).join(&self.token));
+        }
+    }
+
     fn build(directory: &Path, payload: &Path, git: bool) -> std::io::Result<Self> {
         let secret = format!("secret-{}", random()?);
         let token = format!("trial-{}", random()?);

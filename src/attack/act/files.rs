@@ -3,6 +3,7 @@
 use super::{
     Acts, Done, Refused, any, but_token, call, in_child, number, own_mount_namespace, path_bytes, refused, token, word,
 };
+use crate::attack::site::SHARED;
 use crate::attack::sys::{self, Arg};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -446,7 +447,7 @@ fn mount_inside(_: &[String]) -> Done {
 fn share_write(words: &[String]) -> Done {
     use std::io::stdout;
     let text = format!("{}\n", word(words, 0)?);
-    let places = ["/dev/shm", "/tmp"].map(|place| Path::new(place).join(token(words)));
+    let places = SHARED.map(|place| Path::new(place).join(token(words)));
     let done = any(&places, |place| {
         fs::write(place, &text)?;
         Ok(format!("write {}", place.display()))
