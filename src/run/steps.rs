@@ -17,7 +17,7 @@ use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::{Entry, JournalError, Phase as Framed};
-use crate::llm::{Answer, LlmError, Request, Usage, backoff, request_digest};
+use crate::llm::{Answer, LlmError, Request, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
 use crate::propose::{self, CheckError, Proposal};
@@ -415,17 +415,8 @@ impl Run<'_> {
         patience: Patience,
         error: &LlmError,
     ) -> Step {
-        let usage = error.usage().unwrap_or_default();
-        self.usage.input_tokens += usage.input_tokens;
-        self.usage.output_tokens += usage.output_tokens;
-        // Whatever was sent and came to nothing may have been paid for: what was reserved for it stays.
-        let model = self.setup.model.as_deref();
-        let known = error.is_free().then(Usage::default).or(error.usage());
-        let settled = known.map(|usage| self.setup.budget.settle(model, Some(&usage), (0, 0)));
-        match &settled {
-            Some(settled) => self.usage.count(settled),
-            None => self.usage.unsettled += 1,
-        }
+        let (budget, model) = (&self.setup.budget, self.setup.model.as_deref());
+        let (usage, settled) = self.usage.count_failed(budget, model, error);
         let failure = answers::failure(error);
         let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage, "settled": settled });
         self.journal(Framed::Fact, PROPOSAL.unanswered, Some(attempt), fact)?;

@@ -1,7 +1,8 @@
 //! What a finished run says about itself: the file `summary.json` and the last entry of its journal.
 
-use super::budget::Settled;
+use super::budget::{Budget, Settled};
 use super::failure::{Failure, Stage};
+use crate::llm::{LlmError, Usage};
 use crate::sandbox::Outcome;
 use crate::types::{FailureClass, NanoUsd, ObjectId, RunId, Sha256};
 use crate::verify::{CommandRecord, Rung};
@@ -183,6 +184,26 @@ pub struct UsageSummary {
 }
 
 impl UsageSummary {
+    /// Counts a request that came to nothing, and gives what it used and what it cost, as far as that is known. Whatever was
+    /// sent may have been paid for: what was reserved for it stays when nothing is known.
+    pub(super) fn count_failed(
+        &mut self,
+        budget: &Budget,
+        model: Option<&str>,
+        error: &LlmError,
+    ) -> (Usage, Option<Settled>) {
+        let usage = error.usage().unwrap_or_default();
+        self.input_tokens += usage.input_tokens;
+        self.output_tokens += usage.output_tokens;
+        let known = error.is_free().then(Usage::default).or(error.usage());
+        let settled = known.map(|usage| budget.settle(model, Some(&usage), (0, 0)));
+        match &settled {
+            Some(settled) => self.count(settled),
+            None => self.unsettled += 1,
+        }
+        (usage, settled)
+    }
+
     /// Adds what a call cost.
     pub(super) fn count(&mut self, settled: &Settled) {
         self.estimated |= settled.estimated;

@@ -27,7 +27,7 @@ use super::state::{Patience, Rules};
 use super::steps::random;
 use super::summary::{SCHEMA, UsageSummary};
 use crate::journal::{Entry, Journal, MAX_BODY_BYTES, Phase};
-use crate::llm::{Answer, LlmError, Provider, Request, Usage, backoff, request_digest};
+use crate::llm::{Answer, LlmError, Provider, Request, backoff, request_digest};
 use crate::order::WorkOrder;
 use crate::plan::{
     self, Code, Complaint, Complaints, Files, MANIFEST, MAX_SPEC_BYTES, Plan, Provenance, Revision, compile_hash,
@@ -438,17 +438,8 @@ impl<'a> Planning<'a> {
         (key, request): (Sha256, Sha256),
         error: &LlmError,
     ) -> Result<Failure, Failure> {
-        let usage = error.usage().unwrap_or_default();
-        self.usage.input_tokens += usage.input_tokens;
-        self.usage.output_tokens += usage.output_tokens;
-        // Whatever was sent and came to nothing may have been paid for: what was reserved for it stays.
-        let model = self.setup.model.as_deref();
-        let known = error.is_free().then(Usage::default).or(error.usage());
-        let settled = known.map(|usage| self.setup.budget.settle(model, Some(&usage), (0, 0)));
-        match &settled {
-            Some(settled) => self.usage.count(settled),
-            None => self.usage.unsettled += 1,
-        }
+        let (budget, model) = (&self.setup.budget, self.setup.model.as_deref());
+        let (usage, settled) = self.usage.count_failed(budget, model, error);
         let failure = answers::failure(error);
         let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage, "settled": settled });
         self.record(Phase::Fact, PLAN.unanswered, Some(attempt), fact)?;
