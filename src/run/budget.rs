@@ -369,15 +369,17 @@ impl Budget {
         for cap in &self.caps {
             let covered = calls.iter().filter(|call| about.covers(cap.scope, call));
             let spent = covered.map(Call::counts).fold(Spent::default(), Spent::plus);
+            // Nothing when not even the prompt is paid for.
             let affordable = match cap.limit {
-                Limit::Tokens(limit) => limit.saturating_sub(spent.tokens).saturating_sub(input),
-                Limit::Usd(limit) => price.map_or(u64::MAX, |price| {
-                    price.affordable_output(input, limit.minus(spent.usd.unwrap_or_default()))
+                Limit::Tokens(limit) => limit.saturating_sub(spent.tokens).checked_sub(input),
+                Limit::Usd(limit) => price.map_or(Some(u64::MAX), |price| {
+                    let left = limit.minus(spent.usd.unwrap_or_default());
+                    (price.ceiling(input, 0) <= left).then(|| price.affordable_output(input, left))
                 }),
             };
-            if affordable < SHORTEST_ANSWER.min(wanted) {
+            let Some(affordable) = affordable.filter(|affordable| *affordable >= SHORTEST_ANSWER.min(wanted)) else {
                 return Err(exhausted(cap, &spent));
-            }
+            };
             output = output.min(affordable);
         }
         Ok(Reservation {
