@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Turns a product spec into work orders, each checked with all that came before it, and writes them to a directory.
 ///
@@ -37,6 +38,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Rules::default().provider_tries,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     provider_tries: u32,
+    /// Do not wait for longer than ten minutes when the provider limits requests, but end with 75, to be started again later.
+    /// Without this, the run is parked until the provider's time has come, at most a day, and goes on by itself.
+    #[arg(long)]
+    one_shot: bool,
     /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -104,6 +109,11 @@ fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) 
         rules: Rules {
             max_attempts: arguments.max_attempts,
             provider_tries: arguments.provider_tries,
+            park: if arguments.one_shot {
+                Duration::ZERO
+            } else {
+                Rules::default().park
+            },
             ..Rules::default()
         },
         budget: run::budget(&arguments.budget, arguments.prices.as_deref(), &provider)?,
@@ -246,6 +256,16 @@ fn line(event: &PlanEvent<'_>) -> Option<String> {
             words::span(0, *wait_ms),
             words::line(reason)
         ),
+        PlanEvent::Parked {
+            attempt,
+            until_ms,
+            reason,
+        } => format!(
+            "attempt {attempt}: parked until {}: {}",
+            words::time(*until_ms),
+            words::line(reason)
+        ),
+        PlanEvent::Resumed { attempt } => format!("attempt {attempt}: going on"),
         PlanEvent::Judged { attempt, complaints } => {
             let codes: Vec<_> = complaints.errors.iter().map(|error| error.code.to_string()).collect();
             match codes.as_slice() {

@@ -63,6 +63,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Rules::default().provider_tries,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     provider_tries: u32,
+    /// Do not wait for longer than ten minutes when the provider limits requests, but end with 75, to be started again later.
+    /// Without this, the run is parked until the provider's time has come, at most a day, and goes on by itself.
+    #[arg(long)]
+    one_shot: bool,
     /// A shorter wall-clock limit for each command than the profile's, such as 30s or 10m.
     #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
     timeout: Option<Duration>,
@@ -169,6 +173,11 @@ fn setup(arguments: &Arguments, environment: &Environment, provider: &Provider) 
         rules: Rules {
             max_attempts: arguments.max_attempts,
             provider_tries: arguments.provider_tries,
+            park: if arguments.one_shot {
+                Duration::ZERO
+            } else {
+                Rules::default().park
+            },
             ..Rules::default()
         },
         timeout: arguments.timeout,
@@ -476,6 +485,16 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
             words::span(0, *wait_ms),
             words::line(reason)
         ),
+        Event::Parked {
+            attempt,
+            until_ms,
+            reason,
+        } => format!(
+            "attempt {attempt} of {max_attempts}: parked until {}: {}",
+            words::time(*until_ms),
+            words::line(reason)
+        ),
+        Event::Resumed { attempt } => format!("attempt {attempt} of {max_attempts}: going on"),
         Event::Answered { .. } | Event::CommandStarted { .. } | Event::Completed { .. } | Event::Skipped(_) => {
             return None;
         }
