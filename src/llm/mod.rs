@@ -111,7 +111,8 @@ impl Provider {
         Record::new(dir, inner).map(Provider::Record)
     }
 
-    /// Sends one request and waits for its answer. Dropping the future abandons the request and ends what it started.
+    /// Sends one request and waits for its answer. Dropping the future abandons the request and ends what it started here;
+    /// [`Provider::call_off`] ends what it started elsewhere.
     ///
     /// # Errors
     /// `ProviderTransient` when the same request may be answered later, `ProviderPermanent` when it will not be, `Proposal`
@@ -122,6 +123,16 @@ impl Provider {
             Provider::Command(command) => command.ask(request).await,
             Provider::Server(server) => server.ask(request).await,
             Provider::Record(record) => record.ask(request).await,
+        }
+    }
+
+    /// Ends what an abandoned request still costs: a response that a server makes in the background goes on without anybody
+    /// waiting for it. Best effort, and soon over.
+    pub async fn call_off(&mut self) {
+        match self {
+            Provider::Server(server) => server.call_off().await,
+            Provider::Record(record) => Box::pin(record.inner_mut().call_off()).await,
+            Provider::Replay(_) | Provider::Command(_) => {}
         }
     }
 

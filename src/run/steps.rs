@@ -293,7 +293,10 @@ impl Run<'_> {
         });
         let answered = tokio::select! {
             biased;
-            signal = self.cancel.wait() => return Err(Fault::exception(interrupted(signal))),
+            signal = self.cancel.wait() => {
+                self.provider.call_off().await;
+                return Err(Fault::exception(interrupted(signal)));
+            }
             answered = self.provider.ask(&request) => answered,
         };
         crash_point("the model has answered, nothing is stored");

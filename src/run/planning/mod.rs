@@ -338,7 +338,10 @@ impl<'a> Planning<'a> {
             });
             let answered = tokio::select! {
                 biased;
-                signal = self.cancel.wait() => return Err(interrupted(signal)),
+                signal = self.cancel.wait() => {
+                    self.provider.call_off().await;
+                    return Err(interrupted(signal));
+                }
                 answered = self.provider.ask(&request) => answered,
             };
             match answered {
