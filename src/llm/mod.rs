@@ -29,7 +29,7 @@ mod settings;
 mod sse;
 mod watch;
 
-pub use answer::{Answer, Finish, Request, Usage, request_digest};
+pub use answer::{Answer, Finish, Request, Schema, Usage, request_digest};
 pub use capability::{
     Capabilities, Delivery, Dialect, OPTIONS, OptionError, OutputLimitField, ReasoningField, StructuredOutput,
     SystemPlace,

@@ -389,6 +389,7 @@ impl Run<'_> {
             model: self.setup.model.clone(),
             max_output_tokens: Some(MAX_OUTPUT_TOKENS),
             key: order.id.clone(),
+            schema: None,
         })
     }
 
