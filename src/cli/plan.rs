@@ -187,6 +187,7 @@ fn page(summary: &PlanSummary) -> String {
         let s = if count == 1 { "" } else { "s" };
         lines.push(format!("{count} order{s} in {}", words::line(&output)));
     }
+    lines.push(format!("cost: {}", words::cost(&summary.usage)));
     lines.push(format!("record: {}", words::line(&summary.artifacts.to_string_lossy())));
     lines.join("\n") + "\n"
 }
