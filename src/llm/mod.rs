@@ -136,6 +136,16 @@ impl Provider {
         }
     }
 
+    /// The most tokens that an answer can have: what the request allows, where the provider can be told.
+    pub fn most_output(&self, request: &Request) -> u64 {
+        let limit = match self {
+            Provider::Server(server) => server.most_output(request),
+            Provider::Record(record) => return record.inner().most_output(request),
+            Provider::Replay(_) | Provider::Command(_) => None,
+        };
+        limit.map_or(u64::MAX, u64::from)
+    }
+
     /// Says that a request was answered before, from a record: answers that come in turn go on with the next one.
     pub fn pass_over(&mut self, request: &Request) {
         match self {

@@ -71,6 +71,13 @@ impl Server {
         &self.settings
     }
 
+    /// The limit on the answer that this server is told.
+    pub(super) fn most_output(&self, request: &Request) -> Option<u32> {
+        let capabilities = &self.settings.capabilities;
+        let is_told = capabilities.output_limit_field.as_str().is_some();
+        capabilities.output_limit(request.max_output_tokens).filter(|_| is_told)
+    }
+
     /// What of the settings changes answers, where it is not as usual.
     pub(super) fn peculiarities(&self) -> Vec<String> {
         let capabilities = &self.settings.capabilities;

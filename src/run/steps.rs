@@ -396,7 +396,10 @@ impl Run<'_> {
     fn store(&mut self, attempt: u32, (key, request): (Sha256, Sha256), sent: &Request, answer: Answer) -> Step {
         let said = (sent.system.len() + sent.user.len(), answer.text.len());
         let model = self.setup.model.as_deref();
-        let settled = self.setup.budget.settle(model, answer.usage.as_ref(), said);
+        let settled = self
+            .setup
+            .budget
+            .settle(model, answer.usage.as_ref(), said, self.provider.most_output(sent));
         self.usage.count(&settled);
         let sha256 = Sha256::of(&answer.raw);
         let mut fact = answers::store(&self.journal, (key, request), &answer)?;

@@ -199,7 +199,7 @@ impl UsageSummary {
         self.input_tokens += usage.input_tokens;
         self.output_tokens += usage.output_tokens;
         let known = error.is_free().then(Usage::default).or(error.usage());
-        let settled = known.map(|usage| budget.settle(model, Some(&usage), (0, 0)));
+        let settled = known.map(|usage| budget.settle(model, Some(&usage), (0, 0), 0));
         match &settled {
             Some(settled) => self.count(settled),
             None => self.unsettled += 1,

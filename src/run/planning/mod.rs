@@ -425,7 +425,10 @@ impl<'a> Planning<'a> {
     ) -> Result<Answer, Failure> {
         let said = (sent.system.len() + sent.user.len(), answer.text.len());
         let model = self.setup.model.as_deref();
-        let settled = self.setup.budget.settle(model, answer.usage.as_ref(), said);
+        let settled = self
+            .setup
+            .budget
+            .settle(model, answer.usage.as_ref(), said, self.provider.most_output(sent));
         self.usage.count(&settled);
         let mut fact = answers::store(&self.journal, keys, &answer).map_err(unreadable)?;
         fact["settled"] = json!(settled);
