@@ -1,6 +1,7 @@
 //! The program as people and scripts meet it: what it prints, what it returns, and that it leaves nothing behind.
 
 mod bad_input;
+mod config;
 mod contention;
 mod disks;
 mod documents;
