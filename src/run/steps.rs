@@ -20,12 +20,12 @@ use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, LlmError, Request, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
-use crate::propose::{self, CheckError, Exposure, Proposal};
+use crate::propose::{self, CheckError, Exposure, Proposal, without_credentials};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
 use crate::verify::{
-    self, Bench, Candidate as Judged, Checks, Evidence, Kept, Passed, Phase, Progress, Recalled, RungState, Verdict,
-    VerifyError, rungs,
+    self, Bench, Candidate as Judged, Checks, Evidence, Finding, Kept, Passed, Phase, Progress, Recalled, RungState,
+    Verdict, VerifyError, rungs,
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
 use serde_json::{Value, json};
@@ -678,7 +678,9 @@ impl Run<'_> {
         let verdict = tokio::select! {
             biased;
             signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
-            verdict = verify::verify(bench, judged, checks, &mut tell) => verdict.map_err(|error| unjudged(&error)),
+            verdict = verify::verify(bench, judged, checks, &mut tell) => {
+                verdict.map(presentable).map_err(|error| unjudged(&error))
+            }
         };
         if let Some(current) = self.attempts.last_mut() {
             current.commands = commands;
@@ -820,6 +822,20 @@ fn blocked(summary: &str) -> Failure {
     )
     .because(summary)
     .with_hint("correct the order, or ask anew with --fresh")
+}
+
+/// The verdict without the credentials that a command printed: what failed is recorded, and shown to the model. Everything it
+/// printed is in the artifacts.
+fn presentable(verdict: Verdict) -> Verdict {
+    let struck = |finding: Finding| Finding {
+        excerpt: without_credentials(&finding.excerpt),
+        ..finding
+    };
+    match verdict {
+        Verdict::Passed(passed, evidence) => Verdict::Passed(passed, evidence),
+        Verdict::Rejected(finding, evidence) => Verdict::Rejected(struck(finding), evidence),
+        Verdict::Limited(limit, finding, evidence) => Verdict::Limited(limit, struck(finding), evidence),
+    }
 }
 
 /// A candidate that could not be judged.
