@@ -273,9 +273,8 @@ pub(super) fn with_operator<T>(
     let places = [
         settings.state_dir(state_dir).ok().map(|set| set.value),
         settings.cache_dir().ok().map(|set| set.value),
-        profiles.clone(),
     ];
-    let own: Vec<PathBuf> = places.into_iter().flatten().collect();
+    let own: Vec<PathBuf> = places.into_iter().flatten().chain(settings.private()).collect();
     use_it(&Operator {
         profiles: profiles.as_deref(),
         own: &own,

@@ -209,12 +209,21 @@ impl Settings {
         }
     }
 
-    /// Every secret that this process knows of without being asked for it: programs that it starts know them too.
+    /// Every secret that is in a variable which this program knows the meaning of: programs that it starts have it too.
     pub fn known_secrets(&self) -> Vec<SecretString> {
         let Proxies { https, http, all, .. } = self.proxies();
         let proxies = [https, http, all].into_iter().flatten();
         let passwords = proxies.filter_map(|proxy| password(&proxy));
-        self.environment.secrets().cloned().chain(passwords).collect()
+        let named = self.places().filter_map(|place| match place {
+            Place::Variable(name) => self.environment.secret(name),
+            Place::File(_) | Place::Descriptor(_) => None,
+        });
+        self.environment
+            .secrets()
+            .cloned()
+            .chain(passwords)
+            .chain(named)
+            .collect()
     }
 
     /// What a server needs to be asked.

@@ -1,7 +1,7 @@
 //! What is asked for on the command line, in the environment and in the settings file, and who wins.
 
 use super::file::{FileError, Origin, Set, Source};
-use super::operator::OperatorFile;
+use super::operator::{OperatorFile, Place};
 use super::{ConfigError, Environment};
 use crate::llm::Proxies;
 use crate::run::{Cap, Limit, Rules};
@@ -242,6 +242,25 @@ impl Settings {
         }
     }
 
+    /// What no command may see: the settings, and the files with secrets that they name.
+    pub fn private(&self) -> Vec<PathBuf> {
+        let files = self.places().filter_map(|place| match place {
+            Place::File(path) => Some(path.clone()),
+            Place::Descriptor(_) | Place::Variable(_) => None,
+        });
+        let settings = self.environment.config_dir().into_iter().chain(self.path.clone());
+        settings.chain(files).collect()
+    }
+
+    /// Where the secrets are that the file names.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        let described = std::iter::once(&self.file.own).chain(self.file.providers.values());
+        described.flat_map(|described| {
+            let keys = described.key.iter().map(|set| &set.value);
+            keys.chain(described.headers.iter().map(|set| &set.value.1))
+        })
+    }
+
     /// Tables of providers: what each is called, and what it is a table of.
     pub fn providers(&self) -> impl Iterator<Item = (&str, &Set<String>)> {
         let tables = self.file.providers.iter();
@@ -362,6 +381,15 @@ pub(super) mod tests {
                 "$20.00 for the day /f.toml:3",
             ]
         );
+    }
+
+    #[test]
+    fn the_settings_and_what_they_name_are_private() {
+        let file =
+            "api_key_file = \"/k\"\n[providers.a]\nprovider = \"openai\"\nheaders = { X = { file = \"~/h\" } }\n";
+        let private = settings(&[("HOME", "/home/a")], file).private();
+        let expected = ["/home/a/.config/factory", "/f.toml", "/k", "/home/a/h"];
+        assert_eq!(private, expected.map(PathBuf::from));
     }
 
     #[test]

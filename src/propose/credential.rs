@@ -194,6 +194,8 @@ pub fn without_credentials(text: &str) -> String {
 /// All of them, in the order in which they begin.
 fn credentials(text: &str) -> Vec<Credential> {
     let mut found: Vec<(Range<usize>, &'static str)> = private_keys(text);
+    let beginnings: Vec<_> = found.iter().map(|(range, _)| range.clone()).collect();
+    found.extend(rests_of_keys(text, &beginnings));
     found.extend(TOKENS.iter().flat_map(|token| tokens(text, token)));
     found.extend(aws_ids(text));
     found.extend(assigned(text));
@@ -221,6 +223,31 @@ fn private_keys(text: &str) -> Vec<(Range<usize>, &'static str)> {
         let behind = label + length + 5;
         if is_private && (is_a_line(text, start, behind) || has_base64(&text[behind..])) {
             let end = text[behind..].find("-----END ").map_or(text.len(), |end| behind + end);
+            found.push((start..end, "a private key"));
+        }
+    }
+    found
+}
+
+/// What is left of private keys whose beginning was cut off, as at the start of the end of a long output: lines of base64
+/// before the mark of their end.
+fn rests_of_keys(text: &str, whole: &[Range<usize>]) -> Vec<(Range<usize>, &'static str)> {
+    let mut found = Vec::new();
+    for (end, mark) in text.match_indices("-----END ") {
+        let label = text[end + mark.len()..].split("-----").next().unwrap_or_default();
+        let is_private = label.trim_end_matches(" BLOCK").ends_with("PRIVATE KEY") && label.len() <= 40;
+        if !is_private || whole.iter().any(|range| range.end == end) {
+            continue;
+        }
+        let mut start = end;
+        for line in text[..end].split_inclusive('\n').rev() {
+            let body = line.trim();
+            if body.is_empty() || !body.chars().all(is_base64) {
+                break;
+            }
+            start -= line.len();
+        }
+        if start < end {
             found.push((start..end, "a private key"));
         }
     }
@@ -399,6 +426,22 @@ mod tests {
         let string = format!("KEY = \"-----BEGIN PRIVATE KEY-----\\n{base64}\\n-----END PRIVATE KEY-----\"");
         assert!(credential_in(&string).is_some());
         assert!(credential_in(&format!("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{base64}")).is_some());
+    }
+
+    #[test]
+    fn a_private_key_whose_beginning_was_cut_off_is_one_all_the_same() {
+        let rest = "anted+\nplanted/==\n-----END EC PRIVATE KEY-----\nfailed\n";
+        let struck = without_credentials(rest);
+        assert_eq!(
+            struck,
+            "[struck out: a private key]-----END EC PRIVATE KEY-----\nfailed\n"
+        );
+        assert_eq!(
+            credential_in("the mark is\n-----END PRIVATE KEY-----\n"),
+            None,
+            "words and no key"
+        );
+        assert_eq!(credential_in("planted\n-----END CERTIFICATE-----\n"), None);
     }
 
     #[test]

@@ -275,7 +275,8 @@ impl Scene {
             "home/.config/factory/factory.toml",
             format!(
                 "[providers.here]\nprovider = \"openai:{}\"\nmodel = \"m\"\napi_key_file = \"~/keys/file\"\n\
-                 headers = {{ X-Team-Token = {{ file = \"~/keys/header\" }} }}\n",
+                 headers = {{ X-Team-Token = {{ file = \"~/keys/header\" }} }}\n\
+                 [providers.there]\nprovider = \"openai\"\napi_key_env = \"SOME_PASSWORD\"\n",
                 parrot.base()
             ),
         );
@@ -517,7 +518,7 @@ fn no_planted_secret_is_in_anything_that_was_written_said_or_started() {
     }
 
     // A program that has the keys and tells them.
-    let tells = "echo \"$FACTORY_API_KEY $HTTPS_PROXY\" >&2";
+    let tells = "echo \"$FACTORY_API_KEY $HTTPS_PROXY $SOME_PASSWORD\" >&2";
     for (script, code) in [
         (format!("{tells}; exit 1"), 3),
         (format!("{tells}; exit 75"), 75),
