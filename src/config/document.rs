@@ -43,7 +43,11 @@ pub(super) struct Document {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as { provider = \"openai\", model = \"NAME\" }"
+)]
 pub(super) struct ProviderTable {
     pub(super) provider: Option<Spanned<String>>,
     pub(super) model: Option<Spanned<String>>,
@@ -56,14 +60,22 @@ pub(super) struct ProviderTable {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, { env = \"VARIABLE\" } or { file = \"/path\" }"
+)]
 pub(super) struct HeaderTable {
     pub(super) env: Option<Spanned<String>>,
     pub(super) file: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as { https = \"http://proxy:3128\" }"
+)]
 pub(super) struct ProxiesTable {
     pub(super) https: Option<Spanned<String>>,
     pub(super) http: Option<Spanned<String>>,
@@ -72,7 +84,11 @@ pub(super) struct ProxiesTable {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as { day = { usd = \"20\" } }"
+)]
 pub(super) struct BudgetTable {
     pub(super) call: CapTable,
     pub(super) attempt: CapTable,
@@ -82,7 +98,11 @@ pub(super) struct BudgetTable {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as { usd = \"2.50\", tokens = 300000 }"
+)]
 pub(super) struct CapTable {
     pub(super) usd: Option<Spanned<Dollars>>,
     pub(super) tokens: Option<Spanned<u64>>,

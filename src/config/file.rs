@@ -126,7 +126,9 @@ impl Source {
     }
 
     pub(super) fn line(&self, span: Range<usize>) -> usize {
-        1 + self.text[..span.start.min(self.text.len())].matches('\n').count()
+        // A span of the parser may begin within a character.
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
     pub(super) fn origin(&self, span: Range<usize>) -> Origin {
@@ -157,6 +159,17 @@ impl Source {
         }
     }
 
+    /// The key that is set where a value is wrong.
+    fn key_at(&self, span: &Range<usize>) -> String {
+        let line = self.text.lines().nth(self.line(span.clone()) - 1).unwrap_or_default();
+        let key = line.split('=').next().unwrap_or_default().trim();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        match !key.is_empty() && key.bytes().all(is_plain) {
+            true => format!("`{key}`"),
+            false => "it".to_owned(),
+        }
+    }
+
     /// What a message of the parser comes to, without the value that it quotes.
     pub(super) fn malformed(&self, error: &toml::de::Error) -> FileError {
         let message = error.message();
@@ -177,13 +190,27 @@ impl Source {
                 format!("there is no setting `{}`", crate::types::escape_control(key)),
                 nearest_in_message(message).unwrap_or_else(|| "remove it".to_owned()),
             ),
-            (None, Some((kind, expected))) => (format!("this {kind} is no value for it"), format!("write {expected}")),
+            (None, Some((kind, expected))) => (
+                format!("this {kind} is no value for {}", self.key_at(&span)),
+                format!("write {}", in_words(expected)),
+            ),
             (None, None) => (
                 format!("it cannot be read: {}", message.lines().next().unwrap_or_default()),
                 "see docs/configuration.md for the settings that there are".to_owned(),
             ),
         };
         self.invalid(span, what, remedy)
+    }
+}
+
+/// What the parser expects, in words for people.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u32" | "u64" => "a whole number",
+        "a string" => "a text in quotation marks",
+        "a sequence" => "a list, as in [\"one\", \"two\"]",
+        "a map" => "a table",
+        other => other,
     }
 }
 

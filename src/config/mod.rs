@@ -12,6 +12,7 @@ mod key;
 mod operator;
 mod option;
 mod provider;
+mod reader;
 mod settings;
 
 pub use asked::{AskError, Asked, Wanted};

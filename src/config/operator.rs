@@ -4,26 +4,20 @@
 //! - A key is never in the file, only where it is.
 
 use super::document::{CapTable, Document, HeaderTable, OptionValue, ProviderTable, ProxiesTable, parse};
-use super::file::{FileError, Origin, Set, Source};
+use super::file::{FileError, Set, Source};
 use super::option::{positive_duration, set_option};
 use super::provider::{ProviderSpec, split_record};
+use super::reader::{Read, Reader, has_user, is_settled, line_of};
 use crate::llm::{Dialect, ServerSettings};
 use crate::run::{Cap, Limit, Scope};
 use crate::types::{Bytes, RepoPath, escape_control, nearest_word};
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 
 /// Words of a provider that no table can have as its name.
 const RESERVED: [&str; 6] = ["openai", "responses", "anthropic", "replay", "command", "record"];
-
-/// The most attempts and tries, as for the flags.
-const MOST_TRIES: u32 = 1000;
-
-/// The longest name of a variable.
-const MAX_VARIABLE: usize = 64;
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,13 +81,6 @@ impl OperatorFile {
         Reader { source, home }.read(document)
     }
 }
-
-struct Reader<'a> {
-    source: &'a Source,
-    home: Option<&'a Path>,
-}
-
-type Read<T> = Result<T, FileError>;
 
 impl Reader<'_> {
     fn read(&self, document: Document) -> Read<OperatorFile> {
@@ -329,117 +316,13 @@ impl Reader<'_> {
             .map(|tokens| set(tokens.span(), Limit::Tokens(*tokens.get_ref())));
         usd.into_iter().chain(tokens)
     }
-
-    fn tries(&self, key: &str, number: Option<Spanned<u32>>) -> Read<Option<Set<u32>>> {
-        let Some(number) = number else { return Ok(None) };
-        let (span, number) = (number.span(), number.into_inner());
-        match (1..=MOST_TRIES).contains(&number) {
-            true => Ok(Some(Set {
-                value: number,
-                origin: self.source.origin(span),
-            })),
-            false => {
-                let what = format!("`{key}` is out of range");
-                Err(self
-                    .source
-                    .invalid(span, what, format!("write a number from 1 to {MOST_TRIES}")))
-            }
-        }
-    }
-
-    /// A text of one line with something in it.
-    fn word(&self, key: &str, text: Option<Spanned<String>>) -> Read<Option<Set<String>>> {
-        self.parsed(key, text, |text| {
-            let is_plain = !text.trim().is_empty() && !text.contains(char::is_control);
-            is_plain
-                .then(|| text.to_owned())
-                .ok_or("it is empty, or has control characters")
-        })
-    }
-
-    /// An address without a user. Where it has one, it is not repeated.
-    fn address(&self, key: &str, text: Option<Spanned<String>>) -> Read<Option<Set<String>>> {
-        self.parsed(key, text, |text| match () {
-            () if text.trim().is_empty() || text.contains(char::is_control) => Err("it is no address"),
-            () if has_user(text) => Err("a user name or password has no place in this file"),
-            () => Ok(text.to_owned()),
-        })
-    }
-
-    fn path(&self, key: &str, text: Option<Spanned<String>>) -> Read<Option<Set<PathBuf>>> {
-        self.parsed(key, text, |text| match (text.strip_prefix("~/"), self.home) {
-            (Some(rest), Some(home)) if !text.contains('\0') => Ok(home.join(rest)),
-            (None, _) if text.starts_with('/') && !text.contains('\0') => Ok(PathBuf::from(text)),
-            _ => Err("it is not an absolute path, which begins with `/` or `~/`"),
-        })
-    }
-
-    /// The name of a variable. A text that could be a key instead is refused, and not repeated.
-    fn variable(&self, key: &str, text: Option<Spanned<String>>) -> Read<Option<Set<Place>>> {
-        self.parsed(key, text, |text| {
-            let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-            let begins = text.starts_with(|first: char| first.is_ascii_uppercase() || first == '_');
-            let looks_random = text.len() >= 16 && !text.contains('_') && text.contains(|c: char| c.is_ascii_digit());
-            match begins && text.bytes().all(is_part) && text.len() <= MAX_VARIABLE && !looks_random {
-                true => Ok(Place::Variable(text.to_owned())),
-                false => Err("it is not the name of a variable, in capital letters; the key itself has no place here"),
-            }
-        })
-    }
-
-    fn parsed<T, E: Display>(
-        &self,
-        key: &str,
-        text: Option<Spanned<String>>,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Read<Option<Set<T>>> {
-        let Some(text) = text else { return Ok(None) };
-        let value = parse(text.get_ref()).map_err(|why| {
-            let what = format!("`{key}`: {why}");
-            self.source
-                .invalid(text.span(), what, "correct it; docs/configuration.md has every setting")
-        })?;
-        Ok(Some(Set {
-            value,
-            origin: self.source.origin(text.span()),
-        }))
-    }
-
-    fn each<T, E: Display>(
-        &self,
-        key: &str,
-        texts: Vec<Spanned<String>>,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Read<Vec<Set<T>>> {
-        let sets = texts.into_iter().map(|text| self.parsed(key, Some(text), &parse));
-        sets.filter_map(Result::transpose).collect()
-    }
-}
-
-/// Whether a path within a provider means the same wherever somebody stands.
-fn is_settled(path: &str) -> bool {
-    path.starts_with('/')
-}
-
-/// Whether an address has a user name, or a password.
-fn has_user(address: &str) -> bool {
-    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
-    host.split(['/', '?', '#'])
-        .next()
-        .is_some_and(|host| host.contains('@'))
-}
-
-fn line_of(origin: &Origin) -> usize {
-    match origin {
-        Origin::File { line, .. } => *line,
-        _ => 0,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::Problem as _;
+    use proptest::prelude::*;
 
     fn read(text: &str) -> Result<OperatorFile, FileError> {
         let source = Source {
@@ -498,15 +381,19 @@ mod tests {
             ),
             (
                 "max_attempts = \"five\"",
-                "line 1: this string is no value for it",
-                "u32",
+                "line 1: this string is no value for `max_attempts`",
+                "a whole number",
             ),
             (
                 "max_attempts = 0",
                 "line 1: `max_attempts` is out of range",
                 "from 1 to 1000",
             ),
-            ("max_attempts = -1", "line 1: this integer is no value for it", "u32"),
+            (
+                "max_attempts = -1",
+                "line 1: this integer is no value for `max_attempts`",
+                "a whole number",
+            ),
             (
                 "wait = \"soon\"",
                 "line 1: `wait`: `soon` is not a duration",
@@ -524,7 +411,7 @@ mod tests {
             ),
             (
                 "[budget.day]\nusd = 2.5",
-                "line 2: this floating is no value for it",
+                "line 2: this floating is no value for `usd`",
                 "dollars as text",
             ),
             (
@@ -611,8 +498,8 @@ mod tests {
             ),
             (
                 "[provider_headers]\nX-A = \"v\"",
-                "line 2: this string is no value for it",
-                "HeaderTable",
+                "line 2: this string is no value for `X-A`",
+                "{ env =",
             ),
         ] {
             let error = read(text).unwrap_err();
@@ -645,6 +532,27 @@ mod tests {
             let error = read(text).unwrap_err();
             let told = format!("{error} {:?}", error.hint()).to_lowercase();
             assert!(!told.contains("planted"), "{text}: {told}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(?s).{0,200}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn nothing_like_settings_does_either(
+            lines in proptest::collection::vec(("(provider|model|wait|log|api_key_env|\\[budget\\]|\\[providers.a\\]|day)", "( = )?", "(\"[^\"\n]{0,12}\"|[0-9.-]{1,4}|\\{.{0,8}\\}|é)?"), 0..8)
+        ) {
+            let lines: Vec<_> = lines.iter().map(|(key, equals, value)| format!("{key}{equals}{value}")).collect();
+            match read(&lines.join("\n")) {
+                Ok(_) => {}
+                Err(FileError::Invalid { line, remedy, .. }) => {
+                    prop_assert!(line >= 1 && line <= lines.len().max(1) && !remedy.is_empty());
+                }
+                Err(other) => prop_assert!(false, "{}", other),
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod contention;
 mod disks;
 mod documents;
 mod exec;
+mod exposure;
 mod faults;
 mod gc;
 mod interrupted;
