@@ -2,7 +2,7 @@
 
 use super::{output, problem};
 use crate::attack::{self, AttackError, Case, Finding, Group, Options, Row, Scoreboard, Tally, Verdict};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::run::{Failure, Situation, interrupted};
 use crate::types::{FailureClass, escape_control};
 use serde_json::{Value, json};
@@ -15,9 +15,9 @@ use std::sync::atomic::Ordering;
 /// bounded. The exit code is 1 when something escaped from the sandbox, or something that has to work does not.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The profile under which the sandbox is attacked.
-    #[arg(long, value_name = "NAME", default_value = "verify")]
-    profile: String,
+    /// The profile under which the sandbox is attacked [default: verify].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Only these groups, by their letters, such as A or B,D.
     #[arg(long, value_name = "LETTERS", value_delimiter = ',', value_parser = group)]
     group: Vec<Group>,
@@ -42,7 +42,7 @@ fn group(letter: &str) -> Result<Group, String> {
     Group::ALL.into_iter().find(known).ok_or_else(unknown)
 }
 
-pub(super) fn attack(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+pub(super) fn attack(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
     if arguments.list {
         let lines: Vec<_> = attack::cases()
             .map(|case| {
@@ -57,10 +57,15 @@ pub(super) fn attack(arguments: &Arguments, environment: &Environment) -> Result
     }
     let against = arguments.against.as_deref().map(split).transpose()?;
     let options = Options {
-        policy: super::run::policy(&arguments.profile, &[], environment, None)?,
+        policy: super::run::policy(
+            &settings.profile(arguments.profile.as_deref()).value,
+            &[],
+            settings,
+            None,
+        )?,
         program: super::run::own_program()?,
-        search_path: environment.search_path().to_owned(),
-        profiles: environment.profile_dir(),
+        search_path: settings.environment().search_path().to_owned(),
+        profiles: settings.environment().profile_dir(),
         groups: arguments.group.clone(),
         id: arguments.case.clone(),
         against,

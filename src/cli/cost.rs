@@ -1,7 +1,7 @@
 //! `factory cost`: what was spent.
 
 use super::{exit, output, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::journal::Journal;
 use crate::run::{Call, Failure, Situation, calls};
 use crate::types::NanoUsd;
@@ -61,10 +61,11 @@ impl Sum {
     }
 }
 
-pub(super) fn cost(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let state_dir = environment
+pub(super) fn cost(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    let state_dir = settings
         .state_dir(arguments.state_dir.as_deref())
-        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+        .map_err(|error| Failure::new(&error, Situation::Plain))?
+        .value;
     let storage = |error| Failure::new(&error, Situation::Storage);
     let entries = match Journal::open_read_only(&state_dir).map_err(storage)? {
         Some(journal) => journal.entries().map_err(storage)?,

@@ -1,7 +1,7 @@
 //! `factory doctor`: can this host do what a profile asks for?
 
 use super::{exit, output, problem, provider, run, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::doctor::{
     self, Check, Consequence, Examination, Kind, Loaded, ProviderExamination, Question, Readiness, Status,
 };
@@ -19,9 +19,9 @@ use std::path::PathBuf;
 /// in the way, 78 when the profile is invalid; for a provider with 0, 3, 20, 75 or 77, as a run would.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The profile that is to run.
-    #[arg(long, value_name = "NAME", default_value = "verify", conflicts_with = "provider")]
-    profile: String,
+    /// The profile that is to run [default: verify].
+    #[arg(long, value_name = "NAME", conflicts_with = "provider")]
+    profile: Option<String>,
     /// A directory of the repository whose verification is to run.
     #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "provider")]
     repo: PathBuf,
@@ -32,14 +32,14 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn doctor(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+pub(super) fn doctor(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
     if arguments.provider.provider.is_some() {
-        return examine_provider(arguments, environment);
+        return examine_provider(arguments, settings);
     }
     if arguments.provider.is_headless() {
         return Err(problem::usage("no provider is named for these flags").with_hint("give --provider PROVIDER"));
     }
-    let question = question(arguments, environment)?;
+    let question = question(arguments, settings)?;
     let examination = run::runtime()?.block_on(doctor::examine(question));
     let failure = refusal(&examination);
     if arguments.json {
@@ -53,9 +53,8 @@ pub(super) fn doctor(arguments: &Arguments, environment: &Environment) -> Result
     Ok(exit::code(failure.as_ref()))
 }
 
-fn examine_provider(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let mut provider = provider::provider(&arguments.provider, environment)?;
-    let model = arguments.provider.model(environment);
+fn examine_provider(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    let provider::Chosen { mut provider, model } = provider::provider(&arguments.provider, settings)?;
     let examined = run::runtime()?.block_on(doctor::examine_provider(&mut provider, model.as_deref()));
     let failure = provider_failure(&examined);
     if arguments.json {
@@ -94,19 +93,20 @@ fn provider_failure(examined: &ProviderExamination) -> Option<Failure> {
     })
 }
 
-fn question(arguments: &Arguments, environment: &Environment) -> Result<Question, Failure> {
-    let temp = environment.variable("TMPDIR").map(PathBuf::from);
+fn question(arguments: &Arguments, settings: &Settings) -> Result<Question, Failure> {
+    let temp = settings.environment().variable("TMPDIR").map(PathBuf::from);
     let plain = |error| Failure::new(&error, Situation::Plain);
+    let profile = settings.profile(arguments.profile.as_deref()).value;
     Ok(Question {
-        profile: arguments.profile.clone(),
-        profiles: profiles(&arguments.profile, environment)?,
+        profiles: profiles(&profile, settings)?,
+        profile,
         repository: arguments.repo.clone(),
         // Without /proc there is only what this process was called by.
         program: run::own_program().unwrap_or_else(|_| std::env::args_os().next().unwrap_or_default().into()),
-        search_path: environment.search_path().to_owned(),
+        search_path: settings.environment().search_path().to_owned(),
         places: vec![
-            ("state", environment.state_dir(None).map_err(plain)?),
-            ("cache", environment.cache_dir().map_err(plain)?),
+            ("state", settings.state_dir(None).map_err(plain)?.value),
+            ("cache", settings.cache_dir().map_err(plain)?.value),
             (
                 "temp",
                 temp.filter(|path| path.is_absolute()).unwrap_or_else(|| "/tmp".into()),
@@ -116,8 +116,8 @@ fn question(arguments: &Arguments, environment: &Environment) -> Result<Question
 }
 
 /// Every profile that there is, and the one asked for, which may be none of them.
-fn profiles(wanted: &str, environment: &Environment) -> Result<Vec<Loaded>, Failure> {
-    run::with_operator(environment, None, |operator| {
+fn profiles(wanted: &str, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
+    run::with_operator(settings, None, |operator| {
         let mut names = profile_names(operator).map_err(|error| sandbox_failure(&error))?;
         if !names.iter().any(|name| name == wanted) {
             names.push(wanted.to_owned());

@@ -1,7 +1,7 @@
 //! `factory exec`: one command in the sandbox, on a throw-away copy of the repository's tree.
 
 use super::{exit, output, problem, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::run::{self, Failure, Situation, interrupted, refuse_place, sandbox_failure, workspace_failure};
 use crate::sandbox::{
     Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, TreeSource,
@@ -31,9 +31,9 @@ pub(super) struct Arguments {
     /// The commit whose tree is used.
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     rev: String,
-    /// The profile under which the command runs.
-    #[arg(long, value_name = "NAME", default_value = "verify")]
-    profile: String,
+    /// The profile under which the command runs [default: verify].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated.
     #[arg(long, value_name = "LAYER")]
     waive: Vec<Layer>,
@@ -54,62 +54,65 @@ pub(super) struct Arguments {
     command: Vec<String>,
 }
 
-pub(super) fn exec(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+pub(super) fn exec(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
     if arguments.dry_run {
-        return dry_run(arguments, environment);
+        return dry_run(arguments, settings);
     }
+    let profile = settings.profile(arguments.profile.as_deref()).value;
     let runtime = super::run::runtime()?;
-    let (base, report) = runtime.block_on(supervise(arguments, environment))?;
+    let (base, report) = runtime.block_on(supervise(arguments, settings))?;
     if arguments.json {
-        output::json(&document(&report, base, arguments))?;
-        return Ok(code(&report, &arguments.profile));
+        output::json(&document(&report, base, arguments, &profile))?;
+        return Ok(code(&report, &profile));
     }
-    if let Some(failure) = failure(&report, &arguments.profile) {
+    if let Some(failure) = failure(&report, &profile) {
         output::problem(&failure, false);
     }
-    Ok(code(&report, &arguments.profile))
+    Ok(code(&report, &profile))
 }
 
-fn dry_run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
-    let (base, _layers, tree) = tree(arguments, environment, policy.tree)?;
-    let plan = plan(&policy, &tree, &command(arguments)).map_err(|error| refused(&error))?;
+fn dry_run(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    let profile = settings.profile(arguments.profile.as_deref()).value;
+    let policy = super::run::policy(&profile, &arguments.waive, settings, None)?;
+    let (base, _layers, tree) = tree(arguments, settings, policy.tree)?;
+    let plan = plan(&policy, &tree, &command(arguments, settings)).map_err(|error| refused(&error))?;
     if arguments.json {
         output::json(&json!({
             "schema": 1,
-            "profile": arguments.profile,
+            "profile": profile,
             "commit": base.commit,
             "dirty": base.dirty,
             "plan": plan,
         }))?;
     } else {
-        output::text(&super::dry_run::page(&plan, &arguments.profile))?;
+        output::text(&super::dry_run::page(&plan, &profile))?;
     }
     Ok(exit::code(None))
 }
 
-fn command(arguments: &Arguments) -> Command {
+fn command(arguments: &Arguments, settings: &Settings) -> Command {
     Command {
-        timeout: arguments.timeout,
+        timeout: settings.timeout(arguments.timeout).map(|set| set.value),
         ..Command::new(arguments.command.iter().cloned())
     }
 }
 
 /// Runs the command, until it ends or somebody interrupts.
-async fn supervise(arguments: &Arguments, environment: &Environment) -> Result<(Base, Report), Failure> {
+async fn supervise(arguments: &Arguments, settings: &Settings) -> Result<(Base, Report), Failure> {
     let mut signals = super::run::Signals::listen()?;
     // The helper comes up while the tree is looked for.
     let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
-    let policy = super::run::policy(&arguments.profile, &arguments.waive, environment, None)?;
+    let profile = settings.profile(arguments.profile.as_deref()).value;
+    let policy = super::run::policy(&profile, &arguments.waive, settings, None)?;
     if !policy.waive.is_empty() {
         output::note(&words::waived(&policy.waive));
     }
     sandbox.prepare(&policy).map_err(|error| refused(&error))?;
-    let (base, _layers, tree) = tree(arguments, environment, policy.tree)?;
+    let (base, _layers, tree) = tree(arguments, settings, policy.tree)?;
     if base.dirty == Some(true) && !arguments.json {
         output::note(&base.note());
     }
-    let command = command(arguments);
+    let command = command(arguments, settings);
     tokio::select! {
         biased;
         signal = signals.next() => Err(interrupted(signal)),
@@ -161,7 +164,7 @@ async fn stream(
     ] {
         let left_out = captured.total().saturating_sub(arrived);
         if left_out > 0 {
-            let profile = &arguments.profile;
+            let profile = &policy.profile;
             output::note(&format!(
                 "note: {left_out} bytes of {name} were left out, by the limit on output in profile `{profile}`"
             ));
@@ -191,7 +194,7 @@ impl Base {
 /// The layers stay in the cache as long as the second of the three is held.
 fn tree(
     arguments: &Arguments,
-    environment: &Environment,
+    settings: &Settings,
     source: TreeSource,
 ) -> Result<(Base, workspace::Base, Tree), Failure> {
     let of_repository = |error| workspace_failure(&error);
@@ -207,9 +210,10 @@ fn tree(
         dirty: is_dirty(arguments, &repository)?,
     };
     let snapshot = repository.snapshot(commit).map_err(of_repository)?;
-    let cache = environment
+    let cache = settings
         .cache_dir()
-        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+        .map_err(|error| Failure::new(&error, Situation::Plain))?
+        .value;
     refuse_place(&repository, "the cache directory", &cache)?;
     let base_tree = run::base(&cache, &snapshot, source).map_err(of_repository)?;
     let layers = base_tree.layers();
@@ -307,17 +311,17 @@ fn code(report: &Report, profile: &str) -> u8 {
     }
 }
 
-fn document(report: &Report, base: Base, arguments: &Arguments) -> Value {
-    let failure = failure(report, &arguments.profile);
+fn document(report: &Report, base: Base, arguments: &Arguments, profile: &str) -> Value {
+    let failure = failure(report, profile);
     json!({
         "schema": 1,
         "argv": arguments.command,
         "commit": base.commit,
         "dirty": base.dirty,
-        "profile": arguments.profile,
+        "profile": profile,
         "waived": arguments.waive,
         "outcome": report.outcome,
-        "exit_code": code(report, &arguments.profile),
+        "exit_code": code(report, profile),
         "problem": failure.as_ref().map(problem::json),
         "metering": report.metering,
         "limits": report.limits,

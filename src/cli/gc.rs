@@ -1,7 +1,7 @@
 //! `factory gc`: makes room.
 
 use super::{exit, output};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::durable::{Removal, Removed};
 use crate::run::{Collected, Collection, Failure, Places, Situation, gc as collect};
 use crate::types::parse_duration;
@@ -15,9 +15,9 @@ use std::time::Duration;
 /// Repositories, open runs and what promoted runs recorded stay. An answer that was removed is asked for again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What was needed within this time stays.
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
-    keep: Duration,
+    /// What was needed within this time stays [default: 30d].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    keep: Option<Duration>,
     /// Tell what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
@@ -36,12 +36,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-pub(super) fn gc(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+pub(super) fn gc(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
     let plain = |error| Failure::new(&error, Situation::Plain);
-    let state_dir = environment.state_dir(arguments.state_dir.as_deref()).map_err(plain)?;
+    let state_dir = settings.state_dir(arguments.state_dir.as_deref()).map_err(plain)?.value;
     let places = Places {
-        cache_dir: environment.cache_dir().map_err(plain)?,
-        artifacts: arguments.artifacts.clone().unwrap_or_else(|| state_dir.join("runs")),
+        cache_dir: settings.cache_dir().map_err(plain)?.value,
+        artifacts: settings.artifacts(arguments.artifacts.as_deref(), &state_dir).value,
         state_dir,
     };
     let removal = match arguments.dry_run {
@@ -50,7 +50,7 @@ pub(super) fn gc(arguments: &Arguments, environment: &Environment) -> Result<u8,
     };
     let collected = collect(&Collection {
         places: &places,
-        keep: arguments.keep,
+        keep: settings.keep(arguments.keep).value,
         removal,
     })?;
     if arguments.json {

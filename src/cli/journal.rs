@@ -1,7 +1,7 @@
 //! `factory journal`: looks at the record itself.
 
 use super::{exit, output};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::journal::{Journal, JournalError};
 use crate::run::{Failure, Situation};
 use serde_json::json;
@@ -32,11 +32,12 @@ struct Place {
     json: bool,
 }
 
-pub(super) fn journal(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+pub(super) fn journal(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
     let (Action::Check(place) | Action::Export(place)) = &arguments.action;
-    let state_dir = environment
+    let state_dir = settings
         .state_dir(place.state_dir.as_deref())
-        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+        .map_err(|error| Failure::new(&error, Situation::Plain))?
+        .value;
     let done = match &arguments.action {
         Action::Check(_) => check(&state_dir, place.json),
         Action::Export(_) => export(&state_dir),

@@ -8,8 +8,10 @@
 //! It decides nothing that a user of the library would miss.
 
 mod attack;
+mod bounds;
 mod check;
 mod check_plan;
+mod config;
 mod cost;
 mod doctor;
 mod dry_run;
@@ -30,10 +32,12 @@ mod show;
 mod status;
 mod words;
 
-use crate::config::Environment;
+use crate::config::{Environment, Settings};
+use crate::run::{Failure, Situation};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// An unattended code factory: a model proposes, a sandbox verifies, only a PASS becomes a commit.
 #[derive(Debug, Parser)]
@@ -44,6 +48,9 @@ use std::ffi::OsString;
     65 invalid plan or order, 74 I/O, 75 try later, 77 key refused, 78 profile or setting, 129, 130 and 143 interrupted."
 )]
 struct Arguments {
+    /// Settings, instead of those in $XDG_CONFIG_HOME/factory/factory.toml [env: FACTORY_CONFIG].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -54,6 +61,7 @@ enum Command {
     Run(Box<run::Arguments>),
     Exec(exec::Arguments),
     Attack(attack::Arguments),
+    Config(config::Arguments),
     Check(check::Arguments),
     Profile(profile::Arguments),
     Doctor(doctor::Arguments),
@@ -73,28 +81,34 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         .iter()
         .take_while(|argument| *argument != "--")
         .any(|argument| argument == "--json");
-    let command = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments.command,
+    let Arguments { config, command } = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
         Err(error) => return refuse(&error, wants_json),
     };
     let environment = Environment::read();
     #[cfg(debug_assertions)]
     environment.arm_crash_points();
+    // Only for those that look at them: what is wrong with the settings is in nobody else's way.
+    let settings = || {
+        let read = Settings::read(environment.clone(), config.as_deref());
+        read.map_err(|error| Failure::new(&error, Situation::Document))
+    };
     let done = match &command {
-        Command::Plan(arguments) => plan::plan(arguments, &environment),
-        Command::Run(arguments) => run::run(arguments, &environment),
-        Command::Exec(arguments) => exec::exec(arguments, &environment),
-        Command::Attack(arguments) => attack::attack(arguments, &environment),
+        Command::Plan(arguments) => plan::plan(arguments, settings()),
+        Command::Run(arguments) => run::run(arguments, settings()),
+        Command::Config(arguments) => config::config(arguments, &environment, config.as_deref()),
+        Command::Exec(arguments) => settings().and_then(|settings| exec::exec(arguments, &settings)),
+        Command::Attack(arguments) => settings().and_then(|settings| attack::attack(arguments, &settings)),
         Command::Check(arguments) => check::check(arguments),
-        Command::Profile(arguments) => profile::profile(arguments, &environment),
-        Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
-        Command::Status(arguments) => status::status(arguments, &environment),
-        Command::Show(arguments) => show::show(arguments, &environment),
-        Command::Cost(arguments) => cost::cost(arguments, &environment),
-        Command::Recover(arguments) => recover::recover(arguments, &environment),
-        Command::Release(arguments) => release::release(arguments, &environment),
-        Command::Gc(arguments) => gc::gc(arguments, &environment),
-        Command::Journal(arguments) => journal::journal(arguments, &environment),
+        Command::Profile(arguments) => settings().and_then(|settings| profile::profile(arguments, &settings)),
+        Command::Doctor(arguments) => settings().and_then(|settings| doctor::doctor(arguments, &settings)),
+        Command::Status(arguments) => settings().and_then(|settings| status::status(arguments, &settings)),
+        Command::Show(arguments) => settings().and_then(|settings| show::show(arguments, &settings)),
+        Command::Cost(arguments) => settings().and_then(|settings| cost::cost(arguments, &settings)),
+        Command::Recover(arguments) => settings().and_then(|settings| recover::recover(arguments, &settings)),
+        Command::Release(arguments) => settings().and_then(|settings| release::release(arguments, &settings)),
+        Command::Gc(arguments) => settings().and_then(|settings| gc::gc(arguments, &settings)),
+        Command::Journal(arguments) => settings().and_then(|settings| journal::journal(arguments, &settings)),
         Command::Receipt(arguments) => receipt::receipt(arguments),
     };
     done.unwrap_or_else(|failure| {

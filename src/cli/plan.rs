@@ -1,15 +1,14 @@
 //! `factory plan`: a product spec to a directory of work orders.
 
-use super::{exit, output, problem, provider, run, words};
-use crate::config::Environment;
+use super::{bounds, exit, output, problem, provider, run, words};
+use crate::config::Settings;
 use crate::plan::{Complaint, MAX_SPEC_BYTES};
-use crate::run::{Cap, Failure, PlanEvent, PlanSetup, PlanSummary, Rules, Situation, make_plan};
-use crate::types::{Bytes, FailureClass};
+use crate::run::{Failure, PlanEvent, PlanSetup, PlanSummary, Situation, make_plan};
+use crate::types::FailureClass;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Turns a product spec into work orders, each checked with all that came before it, and writes them to a directory.
 ///
@@ -30,46 +29,30 @@ pub(super) struct Arguments {
     overwrite: bool,
     #[command(flatten)]
     provider: provider::Arguments,
-    /// Answers of the model that are checked at most.
-    #[arg(long, value_name = "N", default_value_t = Rules::default().max_attempts,
-        value_parser = clap::value_parser!(u32).range(1..=1000))]
-    max_attempts: u32,
-    /// Requests sent for one attempt at most, while the provider fails in passing.
-    #[arg(long, value_name = "N", default_value_t = Rules::default().provider_tries,
-        value_parser = clap::value_parser!(u32).range(1..=1000))]
-    provider_tries: u32,
-    /// Do not wait for longer than ten minutes when the provider limits requests, but end with 75, to be started again later.
-    /// Without this, the run is parked until the provider's time has come, at most a day, and goes on by itself.
-    #[arg(long)]
-    one_shot: bool,
+    #[command(flatten)]
+    bounds: bounds::Arguments,
+    /// Show the model the spec, named here once more, although it looks as if it held a credential.
+    #[arg(long, value_name = "FILE")]
+    allow_context: Option<PathBuf>,
     /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// What may be spent: SCOPE=DOLLARS or SCOPE=TOKENStok, as in plan=2.50 or day=300000tok, for each call, attempt, plan or
-    /// day (UTC). Can be repeated; every cap holds. What is spent on the orders of the plan later counts for the plan too.
-    #[arg(long, value_name = "CAP")]
-    budget: Vec<Cap>,
-    /// A table of prices that overrules the built-in one.
-    #[arg(long, value_name = "FILE")]
-    prices: Option<PathBuf>,
     /// Ask the model anew, whatever it answered before.
     #[arg(long)]
     fresh: bool,
-    /// What has to be left on each disk that is written to.
-    #[arg(long, value_name = "SIZE", default_value = run::DISK_FLOOR)]
-    disk_floor: Bytes,
     /// Print events, one JSON document a line.
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn plan(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
+/// Settings that cannot be read are told as the end of the plan, like everything else that is in its way.
+pub(super) fn plan(arguments: &Arguments, settings: Result<Settings, Failure>) -> Result<u8, Failure> {
     let mut stage = Stage {
         json: arguments.json,
         seq: 0,
         broken: Ok(()),
     };
-    match attempt(arguments, environment, &mut stage) {
+    match settings.and_then(|settings| attempt(arguments, &settings, &mut stage)) {
         Ok(summary) => {
             stage.broken?;
             if !arguments.json {
@@ -94,32 +77,25 @@ pub(super) fn plan(arguments: &Arguments, environment: &Environment) -> Result<u
     }
 }
 
-fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<PlanSummary, Failure> {
+fn attempt(arguments: &Arguments, settings: &Settings, stage: &mut Stage) -> Result<PlanSummary, Failure> {
     let (spec, spec_name) = read_spec(&arguments.spec)?;
-    let state_dir = environment.state_dir(arguments.state_dir.as_deref());
-    let model = arguments.provider.model(environment);
-    let mut provider = provider::provider(&arguments.provider, environment)?;
+    run::log_to_stderr(settings);
+    let state_dir = settings.state_dir(arguments.state_dir.as_deref());
+    let provider::Chosen { mut provider, model } = provider::provider(&arguments.provider, settings)?;
+    let bounds = &arguments.bounds;
     let setup = PlanSetup {
         spec,
         spec_name,
         repository: arguments.repo.clone(),
         output: std::path::absolute(&arguments.out).unwrap_or_else(|_| arguments.out.clone()),
         overwrite: arguments.overwrite,
+        allow_spec: arguments.allow_context.as_ref() == Some(&arguments.spec),
         model,
-        rules: Rules {
-            max_attempts: arguments.max_attempts,
-            provider_tries: arguments.provider_tries,
-            park: if arguments.one_shot {
-                Duration::ZERO
-            } else {
-                Rules::default().park
-            },
-            ..Rules::default()
-        },
-        budget: run::budget(&arguments.budget, arguments.prices.as_deref(), &provider)?,
-        state_dir: state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?,
+        rules: run::rules(bounds, settings),
+        budget: run::budget(bounds, settings, &provider)?,
+        state_dir: state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?.value,
         fresh: arguments.fresh,
-        disk_floor: arguments.disk_floor,
+        disk_floor: settings.disk_floor(bounds.disk_floor).value,
         exit_code: exit::code,
     };
     let cancel = run::hear_signals()?;

@@ -1,7 +1,7 @@
 //! `factory profile`: what profiles there are, what they grant, how they differ, and whether they hold.
 
 use super::{output, problem, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::run::{Failure, Situation, sandbox_failure};
 use crate::sandbox::{
     Act, Change, Difference, Expectation, Finding, Granted, LeftOut, Operator, PAYLOAD, Policy, Profile, Reply,
@@ -71,13 +71,13 @@ enum Command {
     },
 }
 
-pub(super) fn profile(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    super::run::with_operator(environment, None, |operator| match &arguments.command {
+pub(super) fn profile(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    super::run::with_operator(settings, None, |operator| match &arguments.command {
         Command::List { json } => list(operator, *json),
         Command::Show { name, resolved, json } => show(&load(name, operator)?, operator, *resolved, *json),
         Command::Diff { from, to, json } => diff(&load(from, operator)?, &load(to, operator)?, *json),
         Command::Lint { name, json } => lint(name.as_deref(), operator, *json),
-        Command::Test { name, json } => test(&load(name, operator)?, operator, environment, *json),
+        Command::Test { name, json } => test(&load(name, operator)?, operator, settings, *json),
     })
 }
 
@@ -349,12 +349,12 @@ impl Tried<'_> {
     }
 }
 
-fn test(profile: &Profile, operator: &Operator<'_>, environment: &Environment, as_json: bool) -> Result<u8, Failure> {
+fn test(profile: &Profile, operator: &Operator<'_>, settings: &Settings, as_json: bool) -> Result<u8, Failure> {
     let of_sandbox = |error| sandbox_failure(&error);
     let policy = profile.resolve(operator).map_err(of_sandbox)?.policy;
     let program = super::run::own_program()?;
-    let ground = Ground::new(&program, environment)?;
-    let home = environment.variable("HOME").map(PathBuf::from);
+    let ground = Ground::new(&program, settings)?;
+    let home = settings.environment().variable("HOME").map(PathBuf::from);
     let sandbox = Sandbox::start(&program).map_err(of_sandbox)?;
     let runtime = super::run::runtime()?;
     let mut tried = Vec::new();
@@ -445,10 +445,11 @@ struct Ground {
 }
 
 impl Ground {
-    fn new(program: &Path, environment: &Environment) -> Result<Self, Failure> {
-        let cache = environment
+    fn new(program: &Path, settings: &Settings) -> Result<Self, Failure> {
+        let cache = settings
             .cache_dir()
-            .map_err(|error| Failure::new(&error, Situation::Plain))?;
+            .map_err(|error| Failure::new(&error, Situation::Plain))?
+            .value;
         prepare(program, &cache).map_err(|error| Failure {
             causes: vec![error.to_string()],
             ..Failure::plain(

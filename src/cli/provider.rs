@@ -1,13 +1,9 @@
 //! Which provider is asked, and how: the same flags for every command that asks one.
 
-use super::{problem, run, words};
-use crate::config::{Environment, KeyError, ProviderSpec, read_key_fd, read_key_file};
-use crate::llm::{
-    self, DEFAULT_TOTAL_TIMEOUT, Dialect, LlmError, OPTIONS, OptionError, Provider, ServerSettings, Timeouts,
-};
+use super::{problem, run};
+use crate::config::{AskError, Asked, ProviderSpec, Settings, Wanted};
+use crate::llm::{self, DEFAULT_TOTAL_TIMEOUT, LlmError, Provider};
 use crate::run::{Failure, Situation};
-use crate::types::escape_control;
-use secrecy::SecretString;
 use std::path::PathBuf;
 
 /// Which provider is asked, and how.
@@ -15,7 +11,7 @@ use std::path::PathBuf;
 #[group(id = "provider-arguments")]
 pub(super) struct Arguments {
     /// Who is asked: replay:DIR, command:PROGRAM ARGUMENTS, openai, responses or anthropic, each of these with :BASE_URL or
-    /// without, or record:DIR:PROVIDER [env: FACTORY_PROVIDER].
+    /// without, record:DIR:PROVIDER, or the name of a table of providers in the settings file [env: FACTORY_PROVIDER].
     #[arg(long, value_name = "PROVIDER")]
     pub(super) provider: Option<String>,
     /// The model that is asked [env: FACTORY_MODEL].
@@ -39,14 +35,6 @@ pub(super) struct Arguments {
     provider_option: Vec<String>,
 }
 
-/// The options that say how long to wait.
-const WAITS: [&str; 4] = [
-    "connect-timeout",
-    "first-byte-timeout",
-    "silence-timeout",
-    "total-timeout",
-];
-
 impl Arguments {
     /// Whether something is said about a provider without naming one.
     pub(super) fn is_headless(&self) -> bool {
@@ -59,34 +47,69 @@ impl Arguments {
         self.provider.is_none() && more
     }
 
-    /// The model that is asked.
-    pub(super) fn model(&self, environment: &Environment) -> Option<String> {
-        environment.model(self.model.clone())
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            provider: self.provider.as_deref(),
+            model: self.model.as_deref(),
+            api_key_file: self.api_key_file.as_deref(),
+            api_key_fd: self.api_key_fd,
+            ca_file: self.ca_file.as_deref(),
+            headers: &self.provider_header,
+            options: &self.provider_option,
+        }
+    }
+
+    /// How the provider is asked that the command line, the environment or the settings name.
+    pub(super) fn asked(&self, settings: &Settings) -> Result<Asked, Failure> {
+        settings.asked(self.wanted()).map_err(|error| refused(&error))
     }
 }
 
-/// Makes the provider that the command line and the environment name. Nothing is sent yet.
-pub(super) fn provider(arguments: &Arguments, environment: &Environment) -> Result<Provider, Failure> {
-    let spec = environment
-        .provider(arguments.provider.as_deref())
-        .map_err(|error| Failure::new(&error, Situation::Usage))?;
-    make(&spec, arguments, environment)
+/// A provider, and which of its models is asked.
+pub(super) struct Chosen {
+    pub(super) provider: Provider,
+    pub(super) model: Option<String>,
 }
 
-fn make(spec: &ProviderSpec, arguments: &Arguments, environment: &Environment) -> Result<Provider, Failure> {
+/// Makes the provider that is asked. Nothing is sent yet.
+pub(super) fn provider(arguments: &Arguments, settings: &Settings) -> Result<Chosen, Failure> {
+    let asked = arguments.asked(settings)?;
+    let provider = make(&asked.spec, &asked, settings)?;
+    Ok(Chosen {
+        provider,
+        model: asked.model.map(|set| set.value),
+    })
+}
+
+fn make(spec: &ProviderSpec, asked: &Asked, settings: &Settings) -> Result<Provider, Failure> {
     let made = match spec {
         ProviderSpec::Replay(directory) => Provider::replay(directory),
         ProviderSpec::Command(argv) => {
             let program = run::own_program()?;
             let command = llm::Command::new(argv, DEFAULT_TOTAL_TIMEOUT);
-            command.map(|command| Provider::Command(command.watched_by(&program)))
+            // It has the environment of this process, and with it the keys that are there.
+            command.map(|command| Provider::Command(command.watched_by(&program).hiding(settings.known_secrets())))
         }
         ProviderSpec::Server { dialect, base_url } => {
-            Provider::server(settings(*dialect, base_url, arguments, environment)?)
+            if asked.model.is_none() {
+                return Err(problem::usage("the provider needs to know which model to ask")
+                    .with_hint("give --model NAME, or set FACTORY_MODEL, or `model` in the settings file"));
+            }
+            let server = settings.server(asked, *dialect, base_url);
+            Provider::server(server.map_err(|error| refused(&error))?)
         }
-        ProviderSpec::Record { dir, of } => Provider::record(dir, make(of, arguments, environment)?),
+        ProviderSpec::Record { dir, of } => Provider::record(dir, make(of, asked, settings)?),
     };
     made.map_err(|error| failure(&error))
+}
+
+/// Why a provider cannot be asked as it is set up.
+fn refused(error: &AskError) -> Failure {
+    let situation = match error.is_usage() {
+        true => Situation::Usage,
+        false => Situation::Document,
+    };
+    Failure::new(error, situation)
 }
 
 /// A provider's failure in the situation that its exit code tells of.
@@ -97,123 +120,4 @@ pub(super) fn failure(error: &LlmError) -> Failure {
         Situation::Plain
     };
     Failure::new(error, situation)
-}
-
-fn settings(
-    dialect: Dialect,
-    base_url: &str,
-    arguments: &Arguments,
-    environment: &Environment,
-) -> Result<ServerSettings, Failure> {
-    if arguments.model(environment).is_none() {
-        return Err(problem::usage("the provider needs to know which model to ask")
-            .with_hint("give --model NAME, or set FACTORY_MODEL"));
-    }
-    let mut settings = ServerSettings {
-        api_key: api_key(dialect, arguments, environment)?,
-        headers: arguments
-            .provider_header
-            .iter()
-            .map(|header| split_header(header))
-            .collect::<Result<_, _>>()?,
-        proxies: environment.proxies().clone(),
-        ca_files: environment
-            .ca_file()
-            .map(PathBuf::from)
-            .into_iter()
-            .chain(arguments.ca_file.clone())
-            .collect(),
-        ..ServerSettings::new(dialect, base_url)
-    };
-    for option in &arguments.provider_option {
-        set(&mut settings, option)?;
-    }
-    Ok(settings)
-}
-
-/// The key: a flag wins over a variable.
-fn api_key(
-    dialect: Dialect,
-    arguments: &Arguments,
-    environment: &Environment,
-) -> Result<Option<SecretString>, Failure> {
-    let read = match (&arguments.api_key_file, arguments.api_key_fd) {
-        (Some(file), _) => read_key_file(file),
-        (None, Some(fd)) => read_key_fd(fd),
-        (None, None) => return Ok(environment.api_key(dialect).cloned()),
-    };
-    let refused = |error: KeyError| Failure::new(&error, Situation::Document);
-    read.map(Some).map_err(refused)
-}
-
-fn split_header(header: &str) -> Result<(String, String), Failure> {
-    let (name, value) = header.split_once(':').ok_or_else(|| {
-        problem::usage("a further header has no colon").with_hint("give --provider-header 'NAME: VALUE'")
-    })?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-/// Sets one option.
-fn set(settings: &mut ServerSettings, option: &str) -> Result<(), Failure> {
-    let (name, value) = option.split_once('=').unwrap_or((option, ""));
-    if WAITS.contains(&name) {
-        return set_wait(&mut settings.timeouts, name, value);
-    }
-    let dialect = settings.dialect;
-    settings.capabilities.set(dialect, name, value).map_err(|error| {
-        let names = OPTIONS.iter().map(|(name, _)| *name).chain(WAITS);
-        let failure = problem::usage(escape_control(&error.to_string()));
-        match error {
-            OptionError::Unknown { .. } => {
-                failure.with_hint(format!("the options are {}", names.collect::<Vec<_>>().join(", ")))
-            }
-            OptionError::Value { .. } => failure.with_hint("give --provider-option NAME=VALUE"),
-        }
-    })
-}
-
-fn set_wait(timeouts: &mut Timeouts, name: &str, value: &str) -> Result<(), Failure> {
-    let wait = words::positive_duration(value);
-    let wait = wait.map_err(|why| problem::usage(format!("the provider option `{name}` cannot be set: {why}")))?;
-    match name {
-        "connect-timeout" => timeouts.connect = wait,
-        "first-byte-timeout" => timeouts.first_byte = wait,
-        "silence-timeout" => timeouts.silence = wait,
-        _ => timeouts.total = wait,
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::llm::Delivery;
-    use crate::types::FailureClass;
-    use std::time::Duration;
-
-    #[test]
-    fn an_option_is_a_capability_or_a_wait() {
-        let mut settings = ServerSettings::new(Dialect::Chat, "http://localhost");
-        for option in ["delivery=whole", "silence-timeout=5s", "total-timeout=1h"] {
-            set(&mut settings, option).unwrap();
-        }
-        assert_eq!(settings.capabilities.delivery, Delivery::Whole);
-        assert_eq!(settings.timeouts.silence, Duration::from_secs(5));
-        assert_eq!(settings.timeouts.total, Duration::from_secs(3600));
-        for option in [
-            "",
-            "brand=x",
-            "delivery",
-            "delivery=pigeon",
-            "silence-timeout=0s",
-            "connect-timeout=soon",
-        ] {
-            let failure = set(&mut settings, option).unwrap_err();
-            assert_eq!(
-                (failure.class, failure.situation),
-                (FailureClass::Order, Situation::Usage),
-                "{option}"
-            );
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! `factory recover`: brings dead runs to an end, and does nothing else.
 
 use super::{exit, output, run, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::run::{Failure, Rescue, Rescued, Situation, rescue};
 use crate::types::RunId;
 use serde_json::json;
@@ -31,10 +31,11 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn recover(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let state_dir = environment
+pub(super) fn recover(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    let state_dir = settings
         .state_dir(arguments.state_dir.as_deref())
-        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+        .map_err(|error| Failure::new(&error, Situation::Plain))?
+        .value;
     let what = Rescue {
         state_dir: &state_dir,
         repository: arguments.repo.as_deref(),

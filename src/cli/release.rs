@@ -1,7 +1,7 @@
 //! `factory release`: lets an order run again that crashed too often.
 
 use super::{exit, output, problem, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::journal::Journal;
 use crate::run::{CRASHES, Failure, Situation, is_known, release as release_order};
 use std::path::PathBuf;
@@ -17,10 +17,11 @@ pub(super) struct Arguments {
     state_dir: Option<PathBuf>,
 }
 
-pub(super) fn release(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let state_dir = environment
+pub(super) fn release(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    let state_dir = settings
         .state_dir(arguments.state_dir.as_deref())
-        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+        .map_err(|error| Failure::new(&error, Situation::Plain))?
+        .value;
     let storage = |error| Failure::new(&error, Situation::Storage);
     let id = &arguments.order_id;
     let known = match Journal::open_read_only(&state_dir).map_err(storage)? {

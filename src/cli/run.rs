@@ -1,15 +1,15 @@
 //! `factory run`: one order, from a file to a commit.
 
-use super::{check, exit, output, problem, provider, words};
-use crate::config::Environment;
+use super::{bounds, check, exit, output, problem, provider, words};
+use crate::config::Settings;
 use crate::llm::{PriceTable, Provider};
 use crate::promote::BranchMode;
 use crate::run::{
-    BranchWish, Budget, Cancel, Cap, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName,
-    run as run_order, sandbox_failure,
+    BranchWish, Budget, Cancel, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName, run as run_order,
+    sandbox_failure,
 };
 use crate::sandbox::{Layer, Operator, Policy, load_profile};
-use crate::types::{Bytes, FailureClass, RepoPath};
+use crate::types::{FailureClass, RepoPath};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read as _;
@@ -34,9 +34,9 @@ pub(super) struct Arguments {
     /// Refuse to run below the profile's floor. This is always so; the flag says that it is meant.
     #[arg(long)]
     isolated: bool,
-    /// The profile under which commands run.
-    #[arg(long, value_name = "NAME", default_value = "verify")]
-    profile: String,
+    /// The profile under which commands run [default: verify].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated; it
     /// is recorded with the run and in the commit.
     #[arg(long, value_name = "LAYER", conflicts_with = "isolated")]
@@ -55,18 +55,8 @@ pub(super) struct Arguments {
     base: Option<String>,
     #[command(flatten)]
     provider: provider::Arguments,
-    /// Answers of the model that are judged at most.
-    #[arg(long, value_name = "N", default_value_t = Rules::default().max_attempts,
-        value_parser = clap::value_parser!(u32).range(1..=1000))]
-    max_attempts: u32,
-    /// Requests sent for one attempt at most, while the provider fails in passing.
-    #[arg(long, value_name = "N", default_value_t = Rules::default().provider_tries,
-        value_parser = clap::value_parser!(u32).range(1..=1000))]
-    provider_tries: u32,
-    /// Do not wait for longer than ten minutes when the provider limits requests, but end with 75, to be started again later.
-    /// Without this, the run is parked until the provider's time has come, at most a day, and goes on by itself.
-    #[arg(long)]
-    one_shot: bool,
+    #[command(flatten)]
+    bounds: bounds::Arguments,
     /// A shorter wall-clock limit for each command than the profile's, such as 30s or 10m.
     #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
     timeout: Option<Duration>,
@@ -77,40 +67,31 @@ pub(super) struct Arguments {
     /// server, a hook or an editor's task. Can be repeated; it is recorded with the run.
     #[arg(long, value_name = "PATH", value_parser = protected_path)]
     allow_protected: Vec<RepoPath>,
+    /// Show the model this context file although its name or its text looks like that of a credential. Names the order's own
+    /// file when the order's text does. Can be repeated; it is recorded with the run.
+    #[arg(long, value_name = "PATH")]
+    allow_context: Vec<String>,
     /// Where each run gets a directory of its own [default: runs in the state directory].
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
     /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// What may be spent: SCOPE=DOLLARS or SCOPE=TOKENStok, as in order=2.50 or day=300000tok, for each call, attempt, order,
-    /// plan or day (UTC). Can be repeated; every cap holds.
-    #[arg(long, value_name = "CAP")]
-    budget: Vec<Cap>,
-    /// A table of prices that overrules the built-in one.
-    #[arg(long, value_name = "FILE")]
-    prices: Option<PathBuf>,
     /// How long to wait for a repository that another run holds, such as 30s or 1h [default: not at all].
     #[arg(long, value_name = "DURATION", value_parser = words::positive_duration)]
     wait: Option<Duration>,
     /// Work as if nothing were recorded: an order that is done is done again, and the model is asked anew.
     #[arg(long)]
     fresh: bool,
-    /// What has to be left on each disk that is written to, before the run and before each attempt.
-    #[arg(long, value_name = "SIZE", default_value = DISK_FLOOR)]
-    disk_floor: Bytes,
     /// Print events, one JSON document a line.
     #[arg(long)]
     json: bool,
 }
 
-/// Room for a day's exported trees and records of a large repository; less is a disk that is about to be full.
-pub(super) const DISK_FLOOR: &str = "256MiB";
-
-pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    log_to_stderr(environment);
+/// Settings that cannot be read are told as the end of the run, like everything else that is in its way.
+pub(super) fn run(arguments: &Arguments, settings: Result<Settings, Failure>) -> Result<u8, Failure> {
     let mut stage = Stage::new(arguments.json);
-    match attempt(arguments, environment, &mut stage) {
+    match settings.and_then(|settings| attempt(arguments, &settings, &mut stage)) {
         Ok(Ended::Skipped(done)) => {
             stage.broken?;
             if !arguments.json {
@@ -143,17 +124,22 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<u8
     }
 }
 
-fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<Ended, Failure> {
-    let mut provider = provider::provider(&arguments.provider, environment)?;
-    let setup = setup(arguments, environment, &provider)?;
+fn attempt(arguments: &Arguments, settings: &Settings, stage: &mut Stage) -> Result<Ended, Failure> {
+    log_to_stderr(settings);
+    let mut chosen = provider::provider(&arguments.provider, settings)?;
+    let setup = setup(arguments, settings, &chosen)?;
     let cancel = hear_signals()?;
-    runtime()?.block_on(run_order(&setup, &mut provider, cancel, &mut |event| stage.show(event)))
+    runtime()?.block_on(run_order(&setup, &mut chosen.provider, cancel, &mut |event| {
+        stage.show(event)
+    }))
 }
 
-fn setup(arguments: &Arguments, environment: &Environment, provider: &Provider) -> Result<Setup, Failure> {
+fn setup(arguments: &Arguments, settings: &Settings, chosen: &provider::Chosen) -> Result<Setup, Failure> {
     let loaded = check::read(&arguments.order)?;
     let plain = |error| Failure::new(&error, Situation::Plain);
-    let state_dir = environment.state_dir(arguments.state_dir.as_deref()).map_err(plain)?;
+    let state_dir = settings.state_dir(arguments.state_dir.as_deref()).map_err(plain)?.value;
+    let bounds = &arguments.bounds;
+    let profile = settings.profile(arguments.profile.as_deref()).value;
     let mode = match (arguments.create_branch, arguments.reuse_branch) {
         (true, _) => BranchMode::Create,
         (_, true) => BranchMode::Reuse,
@@ -168,44 +154,59 @@ fn setup(arguments: &Arguments, environment: &Environment, provider: &Provider) 
             mode,
         },
         base: arguments.base.clone(),
-        policy: policy(&arguments.profile, &arguments.waive, environment, Some(&state_dir))?,
-        model: arguments.provider.model(environment),
-        rules: Rules {
-            max_attempts: arguments.max_attempts,
-            provider_tries: arguments.provider_tries,
-            park: if arguments.one_shot {
-                Duration::ZERO
-            } else {
-                Rules::default().park
-            },
-            ..Rules::default()
-        },
-        timeout: arguments.timeout,
+        policy: policy(&profile, &arguments.waive, settings, Some(&state_dir))?,
+        model: chosen.model.clone(),
+        rules: rules(bounds, settings),
+        timeout: settings.timeout(arguments.timeout).map(|set| set.value),
         allow_verify_exempt: arguments.allow_verify_exempt,
         allow_protected: arguments.allow_protected.iter().cloned().collect(),
+        allow_context: settings
+            .allow_context(&arguments.allow_context)
+            .into_iter()
+            .map(|set| set.value)
+            .collect(),
+        allow_order_text: arguments
+            .allow_context
+            .iter()
+            .any(|path| Path::new(path) == arguments.order),
+        protected_branches: settings
+            .protected_branches()
+            .iter()
+            .map(|set| set.value.clone())
+            .collect(),
         places: Places {
-            cache_dir: environment.cache_dir().map_err(plain)?,
-            artifacts: arguments
-                .artifacts
-                .as_deref()
-                .map(|artifacts| std::path::absolute(artifacts).unwrap_or_else(|_| artifacts.to_owned()))
-                .unwrap_or_else(|| state_dir.join("runs")),
+            cache_dir: settings.cache_dir().map_err(plain)?.value,
+            artifacts: settings.artifacts(arguments.artifacts.as_deref(), &state_dir).value,
             state_dir,
         },
-        budget: budget(&arguments.budget, arguments.prices.as_deref(), provider)?,
-        patience: arguments.wait.unwrap_or_default(),
+        budget: budget(bounds, settings, &chosen.provider)?,
+        patience: settings.wait(arguments.wait).value,
         fresh: arguments.fresh,
-        disk_floor: arguments.disk_floor,
+        disk_floor: settings.disk_floor(bounds.disk_floor).value,
         program: own_program()?,
         exit_code: exit::code,
     })
 }
 
+/// How often is asked.
+pub(super) fn rules(bounds: &bounds::Arguments, settings: &Settings) -> Rules {
+    Rules {
+        max_attempts: settings.max_attempts(bounds.max_attempts).value,
+        provider_tries: settings.provider_tries(bounds.provider_tries).value,
+        park: match settings.one_shot(bounds.one_shot).value {
+            true => Duration::ZERO,
+            false => Rules::default().park,
+        },
+        ..Rules::default()
+    }
+}
+
 /// What may be spent on a provider.
-pub(super) fn budget(caps: &[Cap], table: Option<&Path>, provider: &Provider) -> Result<Budget, Failure> {
+pub(super) fn budget(bounds: &bounds::Arguments, settings: &Settings, provider: &Provider) -> Result<Budget, Failure> {
+    let table = settings.prices(bounds.prices.as_deref()).map(|set| set.value);
     Ok(Budget {
-        caps: caps.to_vec(),
-        prices: prices(table)?,
+        caps: settings.caps(&bounds.budget).into_iter().map(|set| set.value).collect(),
+        prices: prices(table.as_deref())?,
         is_free: matches!(provider, Provider::Replay(_)),
     })
 }
@@ -242,10 +243,10 @@ fn protected_path(text: &str) -> Result<RepoPath, String> {
 pub(super) fn policy(
     name: &str,
     waive: &[Layer],
-    environment: &Environment,
+    settings: &Settings,
     state_dir: Option<&Path>,
 ) -> Result<Policy, Failure> {
-    let policy = with_operator(environment, state_dir, |operator| load_profile(name, operator));
+    let policy = with_operator(settings, state_dir, |operator| load_profile(name, operator));
     let policy = policy.map_err(|error| sandbox_failure(&error))?;
     let policy = Policy {
         waive: waive.iter().copied().collect(),
@@ -267,17 +268,17 @@ pub(super) fn policy(
 /// Hands over what profiles may ask of the operator's side. `state_dir` is where runs are recorded, when it is not the usual
 /// place.
 pub(super) fn with_operator<T>(
-    environment: &Environment,
+    settings: &Settings,
     state_dir: Option<&Path>,
     use_it: impl FnOnce(&Operator<'_>) -> T,
 ) -> T {
+    let environment = settings.environment();
     let profiles = environment.profile_dir();
     let places = [
-        environment.state_dir(state_dir).ok(),
-        environment.cache_dir().ok(),
-        profiles.clone(),
+        settings.state_dir(state_dir).ok().map(|set| set.value),
+        settings.cache_dir().ok().map(|set| set.value),
     ];
-    let own: Vec<PathBuf> = places.into_iter().flatten().collect();
+    let own: Vec<PathBuf> = places.into_iter().flatten().chain(settings.private()).collect();
     use_it(&Operator {
         profiles: profiles.as_deref(),
         own: &own,
@@ -375,8 +376,8 @@ fn host(what: &str, error: &std::io::Error) -> Failure {
 }
 
 /// Sends what the program logs to standard error, filtered by `FACTORY_LOG`.
-fn log_to_stderr(environment: &Environment) {
-    let filter = tracing_subscriber::EnvFilter::try_new(environment.log().unwrap_or("warn"))
+pub(super) fn log_to_stderr(settings: &Settings) {
+    let filter = tracing_subscriber::EnvFilter::try_new(settings.log().value)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     // A subscriber that somebody else installed is as good.
     let _ = tracing_subscriber::fmt()

@@ -1,7 +1,7 @@
 //! `factory show`: why a run passed or failed.
 
 use super::{output, problem, status, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::run::{Failure, Overview, Situation};
 use serde_json::json;
 use std::path::PathBuf;
@@ -19,10 +19,11 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn show(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let state_dir = environment
+pub(super) fn show(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    let state_dir = settings
         .state_dir(arguments.state_dir.as_deref())
-        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+        .map_err(|error| Failure::new(&error, Situation::Plain))?
+        .value;
     let runs = status::recorded(&state_dir)?;
     let overview = status::find(&runs, &arguments.run)?;
     if arguments.json {

@@ -1,7 +1,7 @@
 //! `factory status`: what ran.
 
 use super::{output, problem, words};
-use crate::config::Environment;
+use crate::config::Settings;
 use crate::journal::Journal;
 use crate::run::{Failure, FoldError, Overview, Situation, overviews};
 use serde_json::json;
@@ -20,10 +20,11 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn status(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
-    let state_dir = environment
+pub(super) fn status(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+    let state_dir = settings
         .state_dir(arguments.state_dir.as_deref())
-        .map_err(|error| Failure::new(&error, Situation::Plain))?;
+        .map_err(|error| Failure::new(&error, Situation::Plain))?
+        .value;
     let runs = recorded(&state_dir)?;
     if arguments.json {
         output::json(&json!({ "schema": 1, "runs": runs }))?;

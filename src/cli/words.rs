@@ -1,22 +1,11 @@
 //! Words and forms that several subcommands share.
 
+pub(super) use crate::config::positive_duration;
 use crate::run::{AttemptSummary, Done, Recovered, RecoveryOutcome, Source, Summary, UsageSummary, VerdictName};
 use crate::sandbox::Layer;
-use crate::types::{escape_control, format_duration, parse_duration};
+use crate::types::{escape_control, format_duration};
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// Reads a duration that lets anything happen at all.
-///
-/// # Errors
-/// When the text is no duration, or nothing could be done in it.
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
-    match parse_duration(text) {
-        Ok(Duration::ZERO) => Err("the duration must be longer than nothing".to_owned()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(error.to_string()),
-    }
-}
 
 /// A time in milliseconds since 1970-01-01 UTC, as people read it, to the second.
 pub(super) fn time(ms: u64) -> String {

@@ -1,22 +1,39 @@
-//! The environment and the settings on the command line → the values that other modules ask for.
+//! The command line, the environment and the operator's settings file → the values that other modules ask for.
 //!
-//! - Only this module reads the environment.
-//! - A flag wins over a variable, and a variable over a default.
+//! - Only this module reads the environment and the settings file, and neither is ever the repository's.
+//! - A flag wins over a variable, a variable over the file, and the file over a default; each value knows who said it.
 //! - As the XDG Base Directory Specification demands, a variable with a relative path is ignored.
-//! - A key is read into a secret and shown nowhere.
+//! - A key is read into a secret and shown nowhere. No flag and no line of the file takes one, only its place.
 
+mod asked;
+mod document;
+mod file;
 mod key;
+mod operator;
+mod option;
 mod provider;
+mod reader;
+mod settings;
 
+pub use asked::{AskError, Asked, Wanted};
+pub use file::{FileError, Origin, Set};
 pub use key::{KeyError, read_key_fd, read_key_file};
+pub use operator::Place;
+pub use option::{OptionRefusal, positive_duration, set_option};
 pub use provider::{ProviderSpec, SpecError};
+pub use settings::{NamedProxies, Settings};
 
-use crate::llm::{Dialect, Proxies};
+use crate::llm::Proxies;
 use crate::types::{FailureClass, Problem};
 use secrecy::SecretString;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// Variables with keys.
+const API_KEY: &str = "FACTORY_API_KEY";
+const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
+const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
 
 /// The name of our directory below those of the XDG Base Directory Specification.
 const NAME: &str = "factory";
@@ -38,6 +55,7 @@ pub struct Environment {
     provider: Option<String>,
     model: Option<String>,
     log: Option<String>,
+    config: Option<PathBuf>,
 }
 
 impl Environment {
@@ -79,6 +97,9 @@ impl Environment {
             provider: text("FACTORY_PROVIDER"),
             model: text("FACTORY_MODEL"),
             log: text("FACTORY_LOG"),
+            config: variable("FACTORY_CONFIG")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
         }
     }
 
@@ -93,27 +114,9 @@ impl Environment {
         }
     }
 
-    /// Where runs are recorded: the flag, else `$XDG_STATE_HOME/factory`, else `~/.local/state/factory`.
-    ///
-    /// # Errors
-    /// `Host` when there is no home directory to fall back to.
-    pub fn state_dir(&self, flag: Option<&Path>) -> Result<PathBuf, ConfigError> {
-        self.directory(flag, self.state_home.as_deref(), ".local/state", "--state-dir")
-    }
-
-    /// Where exported trees are kept for the next run: `$XDG_CACHE_HOME/factory`, else `~/.cache/factory`.
-    ///
-    /// # Errors
-    /// `Host` when there is no home directory to fall back to.
-    pub fn cache_dir(&self) -> Result<PathBuf, ConfigError> {
-        self.directory(None, self.cache_home.as_deref(), ".cache", "XDG_CACHE_HOME")
-    }
-
     /// Where the operator keeps profiles: `$XDG_CONFIG_HOME/factory/profiles`, else `~/.config/factory/profiles`.
     pub fn profile_dir(&self) -> Option<PathBuf> {
-        let fallback = || Some(self.home.as_ref()?.join(".config"));
-        let config = self.config_home.clone().or_else(fallback)?;
-        Some(config.join(NAME).join("profiles"))
+        Some(self.config_dir()?.join("profiles"))
     }
 
     /// The directories in which toolchains are looked for.
@@ -121,24 +124,23 @@ impl Environment {
         &self.search_path
     }
 
-    /// The key for servers of a dialect, if there is one: `$FACTORY_API_KEY`, else that of the dialect's maker.
-    pub fn api_key(&self, dialect: Dialect) -> Option<&SecretString> {
-        let own = match dialect {
-            Dialect::Chat | Dialect::Responses => &self.openai_key,
-            Dialect::Messages => &self.anthropic_key,
-        };
-        self.api_key.as_ref().or(own.as_ref())
+    /// The secret in a variable, if it is set.
+    fn secret(&self, name: &str) -> Option<SecretString> {
+        match name {
+            API_KEY => self.api_key.clone(),
+            OPENAI_API_KEY => self.openai_key.clone(),
+            ANTHROPIC_API_KEY => self.anthropic_key.clone(),
+            name => self
+                .variable(name)
+                .filter(|value| !value.is_empty())
+                .map(SecretString::from),
+        }
     }
 
-    /// The proxies of this host: `$HTTPS_PROXY`, `$HTTP_PROXY`, `$ALL_PROXY` and, for exceptions, `$NO_PROXY`, in capital or
-    /// in small letters.
-    pub fn proxies(&self) -> &Proxies {
-        &self.proxies
-    }
-
-    /// Further certificates to trust: `$SSL_CERT_FILE`.
-    pub fn ca_file(&self) -> Option<&Path> {
-        self.ca_file.as_deref()
+    /// Every secret that this process was given by a variable of ours.
+    fn secrets(&self) -> impl Iterator<Item = &SecretString> {
+        let keys = [&self.api_key, &self.openai_key, &self.anthropic_key];
+        keys.into_iter().flatten()
     }
 
     /// One variable, for profiles that pass it on by name.
@@ -146,41 +148,28 @@ impl Environment {
         env::var(name).ok()
     }
 
-    /// The filter of log lines.
-    pub fn log(&self) -> Option<&str> {
-        self.log.as_deref()
-    }
-
-    /// The model to ask: the flag, else `$FACTORY_MODEL`.
-    pub fn model(&self, flag: Option<String>) -> Option<String> {
-        flag.or_else(|| self.model.clone())
-    }
-
-    /// The provider to ask: the flag, else `$FACTORY_PROVIDER`.
-    ///
-    /// # Errors
-    /// `Order` in the sense of a wrong command line when there is none or it is not understood.
-    pub fn provider(&self, flag: Option<&str>) -> Result<ProviderSpec, SpecError> {
-        let spec = flag.or(self.provider.as_deref()).ok_or(SpecError::Missing)?;
-        ProviderSpec::parse(spec, self.base_url.as_deref())
-    }
-
+    /// A directory of ours below one of the XDG Base Directory Specification.
     fn directory(
         &self,
-        flag: Option<&Path>,
-        xdg: Option<&Path>,
+        (variable, xdg): (&'static str, Option<&Path>),
         below_home: &str,
-        name: &'static str,
-    ) -> Result<PathBuf, ConfigError> {
-        if let Some(flag) = flag {
-            return std::path::absolute(flag).map_err(|source| ConfigError::WorkingDirectory { source });
-        }
-        let base = match (xdg, &self.home) {
-            (Some(xdg), _) => xdg.to_owned(),
-            (None, Some(home)) => home.join(below_home),
-            (None, None) => return Err(ConfigError::NoHome { name }),
+        instead: &'static str,
+    ) -> Result<Set<PathBuf>, ConfigError> {
+        let (base, origin) = match (xdg, &self.home) {
+            (Some(xdg), _) => (xdg.to_owned(), Origin::Variable(variable.to_owned())),
+            (None, Some(home)) => (home.join(below_home), Origin::Default),
+            (None, None) => return Err(ConfigError::NoHome { name: instead }),
         };
-        Ok(base.join(NAME))
+        Ok(Set {
+            value: base.join(NAME),
+            origin,
+        })
+    }
+
+    /// Where the operator keeps settings and profiles.
+    fn config_dir(&self) -> Option<PathBuf> {
+        let fallback = || Some(self.home.as_ref()?.join(".config"));
+        Some(self.config_home.clone().or_else(fallback)?.join(NAME))
     }
 }
 
@@ -226,63 +215,42 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_wins_over_a_variable_and_a_variable_over_the_home_directory() {
-        let home = environment(&[("HOME", "/home/a")]);
-        let both = environment(&[("HOME", "/home/a"), ("XDG_STATE_HOME", "/state")]);
-        assert_eq!(home.state_dir(None).unwrap(), Path::new("/home/a/.local/state/factory"));
-        assert_eq!(both.state_dir(None).unwrap(), Path::new("/state/factory"));
-        assert_eq!(both.state_dir(Some(Path::new("/flag"))).unwrap(), Path::new("/flag"));
-    }
-
-    #[test]
-    fn a_relative_directory_in_a_variable_is_ignored() {
-        let relative = environment(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "cache")]);
-        assert_eq!(relative.cache_dir().unwrap(), Path::new("/home/a/.cache/factory"));
-        assert!(matches!(
-            environment(&[("HOME", "a")]).cache_dir(),
-            Err(ConfigError::NoHome { .. })
-        ));
-    }
-
-    #[test]
-    fn a_key_of_ours_wins_and_is_never_shown() {
-        use secrecy::ExposeSecret;
-        let key = |variables: &[(&str, &str)], dialect| {
-            let environment = environment(variables);
-            assert!(!format!("{environment:?}").contains("planted"));
-            environment.api_key(dialect).map(|key| key.expose_secret().to_owned())
-        };
-        let theirs = [("OPENAI_API_KEY", "planted-o"), ("ANTHROPIC_API_KEY", "planted-a")];
-        let all = [theirs[0], theirs[1], ("FACTORY_API_KEY", "planted-f")];
-        for dialect in [Dialect::Chat, Dialect::Responses, Dialect::Messages] {
-            assert_eq!(key(&all, dialect).as_deref(), Some("planted-f"));
-        }
-        assert_eq!(key(&theirs, Dialect::Responses).as_deref(), Some("planted-o"));
-        assert_eq!(key(&theirs, Dialect::Messages).as_deref(), Some("planted-a"));
-        assert_eq!(key(&theirs[..1], Dialect::Messages), None);
-        let empty = [("FACTORY_API_KEY", ""), theirs[0]];
-        assert_eq!(key(&empty, Dialect::Chat).as_deref(), Some("planted-o"));
-    }
-
-    #[test]
-    fn proxies_are_read_in_small_letters_first_and_never_shown() {
+    fn keys_and_proxies_are_never_shown() {
         use secrecy::ExposeSecret;
         let environment = environment(&[
+            ("FACTORY_API_KEY", "planted-f"),
+            ("OPENAI_API_KEY", ""),
+            ("ANTHROPIC_API_KEY", "planted-a"),
             ("HTTPS_PROXY", "http://planted-large"),
             ("https_proxy", "http://me:planted@small"),
             ("ALL_PROXY", "socks5h://planted-all"),
             ("NO_PROXY", "example.com"),
         ]);
+        assert!(!format!("{environment:?}").contains("planted"));
+        let key = |name| environment.secret(name).map(|key| key.expose_secret().to_owned());
+        assert_eq!(key(API_KEY).as_deref(), Some("planted-f"));
+        assert_eq!(key(OPENAI_API_KEY), None, "an empty variable is none");
+        assert_eq!(key(ANTHROPIC_API_KEY).as_deref(), Some("planted-a"));
+        // The spelling with small letters goes before.
         let Proxies {
             https,
             http,
             all,
             except,
-        } = environment.proxies();
+        } = &environment.proxies;
         let shown = |proxy: &Option<SecretString>| proxy.as_ref().map(|proxy| proxy.expose_secret().to_owned());
         assert_eq!(shown(https).as_deref(), Some("http://me:planted@small"));
         assert_eq!(shown(all).as_deref(), Some("socks5h://planted-all"));
         assert_eq!((shown(http), except.as_deref()), (None, Some("example.com")));
-        assert!(!format!("{environment:?}").contains("planted"));
+    }
+
+    #[test]
+    fn a_relative_directory_in_a_variable_is_ignored() {
+        let relative = environment(&[("HOME", "/home/a"), ("XDG_CONFIG_HOME", "config")]);
+        assert_eq!(
+            relative.profile_dir().unwrap(),
+            Path::new("/home/a/.config/factory/profiles")
+        );
+        assert_eq!(environment(&[("HOME", "a")]).profile_dir(), None);
     }
 }

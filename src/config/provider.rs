@@ -89,6 +89,15 @@ impl ProviderSpec {
     }
 }
 
+/// The directory of a recording, if a provider is one, and the provider that is asked.
+pub(super) fn split_record(text: &str) -> (Option<&str>, &str) {
+    let recorded = text.strip_prefix("record:").and_then(|rest| rest.split_once(':'));
+    match recorded {
+        Some((dir, asked)) => (Some(dir), asked),
+        None => (None, text),
+    }
+}
+
 /// The words of a command, if there are any.
 fn words(command: &str) -> Result<Option<Vec<String>>, SpecError> {
     let argv = split_command(command).map_err(|_| SpecError::Command {
@@ -103,6 +112,14 @@ pub enum SpecError {
     /// None is named.
     #[error("no provider is named")]
     Missing,
+    /// It has the form of a name of a table of providers, and there is none of that name.
+    #[error("`{name}` is not a provider, and the settings have no `[providers.{name}]`")]
+    NoTable {
+        /// The name.
+        name: String,
+        /// The nearest one that there is.
+        nearest: String,
+    },
     /// The text is no provider.
     #[error("`{text}` is not a provider")]
     Unknown {
@@ -124,9 +141,10 @@ impl Problem for SpecError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            SpecError::NoTable { nearest, .. } => format!("did you mean `{nearest}`?"),
             SpecError::Missing | SpecError::Unknown { .. } => {
                 "give --provider replay:DIR, command:PROGRAM ARGUMENTS, openai, responses or anthropic, each of them with \
-                 :BASE_URL or without, or record:DIR:PROVIDER, or set FACTORY_PROVIDER"
+                 :BASE_URL or without, or record:DIR:PROVIDER, or set FACTORY_PROVIDER, or `provider` in the settings file"
                     .to_owned()
             }
             SpecError::Command { .. } => "close every quotation mark".to_owned(),

@@ -1,7 +1,9 @@
 //! A program as provider.
 
+use super::secrets::Secrets;
 use super::watch::Watcher;
 use super::{Answer, Excerpt, Finish, LlmError, MAX_ANSWER_BYTES, Request, Wait};
+use secrecy::SecretString;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
@@ -34,6 +36,7 @@ pub struct Command {
     argv: Vec<OsString>,
     timeout: Duration,
     watcher: Option<PathBuf>,
+    secrets: Secrets,
 }
 
 impl fmt::Debug for Command {
@@ -58,6 +61,7 @@ impl Command {
                 argv,
                 timeout,
                 watcher: None,
+                secrets: Secrets::default(),
             }),
             _ => Err(LlmError::CommandEmpty),
         }
@@ -71,6 +75,16 @@ impl Command {
             watcher: Some(program.to_owned()),
             ..self
         }
+    }
+
+    /// Hides what the program was given beside its arguments, such as keys in its environment: they are struck out of what it
+    /// writes to its standard error, and an answer that has one is refused.
+    #[must_use]
+    pub fn hiding(mut self, secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        for secret in secrets {
+            self.secrets.add("secret", secret);
+        }
+        self
     }
 
     /// The program without its arguments, which may carry secrets.
@@ -107,10 +121,15 @@ impl Command {
                 program: self.program(),
                 status: said.status.to_string(),
                 temporary: said.status.code() == Some(TEMPORARY_FAILURE),
-                stderr: Excerpt::of_last_lines(&said.stderr.into_iter().collect::<Vec<_>>()),
+                stderr: Excerpt::of_last_lines(&said.stderr.into_iter().collect::<Vec<_>>(), &self.secrets),
             });
         }
         let text = String::from_utf8(said.stdout.clone()).map_err(|_| LlmError::NotText { from: self.program() })?;
+        if self.secrets.occur_in(&said.stdout) {
+            return Err(LlmError::KeyRepeated {
+                endpoint: self.program(),
+            });
+        }
         if text.trim().is_empty() {
             return Err(LlmError::Empty {
                 from: self.program(),

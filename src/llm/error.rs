@@ -30,8 +30,8 @@ impl Excerpt {
     }
 
     /// The last lines of what a program wrote.
-    pub(super) fn of_last_lines(bytes: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(bytes);
+    pub(super) fn of_last_lines(bytes: &[u8], secrets: &Secrets) -> Self {
+        let text = secrets.redact(&String::from_utf8_lossy(bytes));
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(MAX_EXCERPT_LINES)..];
         let escaped = escape_control(&last.join("\n"));
@@ -558,7 +558,7 @@ impl Problem for LlmError {
                 "check the base address and the kind of provider; it should end before /chat/completions, /responses or /messages"
             }
             LlmError::Fetch { source, .. } => return source.hint(),
-            LlmError::KeyRepeated { .. } => "do not use this server with this key, and replace the key",
+            LlmError::KeyRepeated { .. } => "do not ask it with this key, and replace the key",
             LlmError::CommandPipe { .. }
             | LlmError::CommandFailed { temporary: true, .. }
             | LlmError::Client { .. }
@@ -647,16 +647,22 @@ mod tests {
     #[test]
     fn an_excerpt_of_a_log_is_its_end() {
         let log: String = (0..1000).map(|line| format!("line {line} \u{1f980}\n\n")).collect();
-        let excerpt = Excerpt::of_last_lines(log.as_bytes()).to_string();
+        let excerpt = Excerpt::of_last_lines(log.as_bytes(), &Secrets::default()).to_string();
         assert!(
             excerpt.ends_with("line 999 \u{1f980}") && excerpt.starts_with("line 992"),
             "{excerpt}"
         );
         let line = "é".repeat(5000);
         assert_eq!(
-            Excerpt::of_last_lines(line.as_bytes()).to_string().chars().count(),
+            Excerpt::of_last_lines(line.as_bytes(), &Secrets::default())
+                .to_string()
+                .chars()
+                .count(),
             MAX_EXCERPT_CHARS + 1
         );
-        assert_eq!(Excerpt::of_last_lines(b"\xff").to_string(), "\u{fffd}");
+        assert_eq!(
+            Excerpt::of_last_lines(b"\xff", &Secrets::default()).to_string(),
+            "\u{fffd}"
+        );
     }
 }

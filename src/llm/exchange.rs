@@ -10,6 +10,8 @@ use super::secrets::Secrets;
 use super::settings::{ServerSettings, Timeouts};
 use super::{Dialect, Excerpt, LlmError, MAX_ANSWER_BYTES, Wait, messages};
 use crate::llm::reading::Reported;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Proxy, RequestBuilder, Response, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -81,6 +83,9 @@ impl Exchange {
         let mut secrets = Secrets::default();
         if let Some(key) = &settings.api_key {
             secrets.add("api key", key.clone());
+        }
+        for (_, value) in &settings.secret_headers {
+            secrets.add("header", value.clone());
         }
         let proxy = settings.proxies.proxy_of(&base);
         let shown = proxy.map(|proxy| shown_proxy(proxy, &mut secrets)).transpose()?;
@@ -363,12 +368,33 @@ fn shown_proxy(proxy: &SecretString, secrets: &mut Secrets) -> Result<String, Ll
         return Err(LlmError::ProxyAddress);
     }
     if let Some(password) = url.password() {
-        secrets.add("proxy password", password.to_owned().into());
+        // As it is written, as it is meant, and as it is sent.
+        let user = percent_decoded(url.username());
+        let meant = percent_decoded(password);
+        let sent = BASE64.encode([&user[..], b":", &meant[..]].concat());
+        for form in [password.to_owned(), String::from_utf8_lossy(&meant).into_owned(), sent] {
+            secrets.add("proxy password", form.into());
+        }
     }
     // Neither fails on an address that has a host.
     let _ = url.set_password(None);
     let _ = url.set_username("");
     Ok(url.to_string())
+}
+
+/// What a part of an address stands for. Source: RFC 3986, section 2.1.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let coded = digits
+            .filter(|_| *first == b'%')
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(coded.unwrap_or(*first));
+        rest = if coded.is_some() { &after[2..] } else { after };
+    }
+    bytes
 }
 
 fn base(base_url: &str) -> Result<Url, LlmError> {
@@ -405,6 +431,17 @@ fn headers(settings: &ServerSettings) -> Result<HeaderMap, LlmError> {
     }
     for (name, value) in &settings.headers {
         let (name, value) = further_header(name, value)?;
+        if SECRET_WORDS.iter().any(|word| name.as_str().contains(word)) {
+            return Err(LlmError::Header {
+                name: name.to_string(),
+                what: "it looks like one that carries a secret, which anybody on this host could read",
+            });
+        }
+        headers.insert(name, value);
+    }
+    for (name, value) in &settings.secret_headers {
+        let (name, mut value) = further_header(name, value.expose_secret())?;
+        value.set_sensitive(true);
         headers.insert(name, value);
     }
     if let Some(key) = &settings.api_key {
@@ -433,11 +470,6 @@ fn further_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), 
     let parsed = HeaderName::try_from(name).map_err(|_| refused("it has no valid name"))?;
     if OUR_HEADERS.contains(&parsed.as_str()) {
         return Err(refused("it is set by this program"));
-    }
-    if SECRET_WORDS.iter().any(|word| parsed.as_str().contains(word)) {
-        return Err(refused(
-            "it looks like one that carries a secret, which anybody on this host could read",
-        ));
     }
     let value =
         HeaderValue::try_from(value).map_err(|_| refused("its value has characters that a header cannot carry"))?;
@@ -539,9 +571,6 @@ mod tests {
         for (name, value) in [
             ("Host", "a"),
             ("content-length", "1"),
-            ("Authorization", "Bearer x"),
-            ("X-Api-Key", "x"),
-            ("Cookie", "x"),
             ("a b", "x"),
             ("", "x"),
             ("x", "a\r\nInjected: 1"),
@@ -550,6 +579,26 @@ mod tests {
                 matches!(further_header(name, value), Err(LlmError::Header { .. })),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn a_header_that_carries_a_secret_is_not_taken_from_where_anybody_can_read_it() {
+        for name in ["Authorization", "X-Api-Key", "Cookie"] {
+            let base = settings("http://localhost/v1");
+            let public = ServerSettings {
+                headers: vec![(name.to_owned(), "planted-value".to_owned())],
+                ..base.clone()
+            };
+            assert!(matches!(Exchange::new(&public), Err(LlmError::Header { .. })), "{name}");
+            let secret = ServerSettings {
+                secret_headers: vec![(name.to_owned(), "planted-value".to_owned().into())],
+                ..base
+            };
+            let exchange = Exchange::new(&secret).unwrap();
+            assert_eq!(exchange.headers[name], "planted-value");
+            assert_eq!(exchange.secrets.redact("a planted-value b"), "a [header] b");
+            assert!(!format!("{secret:?} {exchange:?}").contains("planted"), "{exchange:?}");
         }
     }
 
@@ -566,6 +615,13 @@ mod tests {
                 Some("http://proxy.example.com:3128/".to_owned()),
                 "it is [proxy password]".to_owned()
             )
+        );
+        // base64 of `me:p@ss word`.
+        let mut secrets = Secrets::default();
+        shown_proxy(&"http://me:p%40ss%20word@proxy".to_owned().into(), &mut secrets).unwrap();
+        assert_eq!(
+            secrets.redact("p%40ss%20word, p@ss word, Basic bWU6cEBzcyB3b3Jk"),
+            "[proxy password], [proxy password], Basic [proxy password]"
         );
         assert_eq!(
             shown("proxy.example.com:3128").0.as_deref(),

@@ -19,8 +19,10 @@ pub struct ServerSettings {
     pub base_url: String,
     /// The key; local servers need none.
     pub api_key: Option<SecretString>,
-    /// Further headers of every request.
+    /// Further headers of every request. Their values may be seen.
     pub headers: Vec<(String, String)>,
+    /// Further headers whose values nobody is to see.
+    pub secret_headers: Vec<(String, SecretString)>,
     /// How long each wait may be.
     pub timeouts: Timeouts,
     /// The proxies of this host.
@@ -39,6 +41,7 @@ impl ServerSettings {
             base_url: base_url.into(),
             api_key: None,
             headers: Vec::new(),
+            secret_headers: Vec::new(),
             timeouts: Timeouts::default(),
             proxies: Proxies::default(),
             ca_files: Vec::new(),

@@ -19,7 +19,7 @@ use crate::durable::{Lock, crash_point, remove_tree};
 use crate::journal::{Entry, Journal, JournalError, MAX_BODY_BYTES, Phase};
 use crate::llm::Provider;
 use crate::promote::Target;
-use crate::propose::FailureBrief;
+use crate::propose::{FailureBrief, without_credentials};
 use crate::types::{FailureClass, ObjectId, RunId, Sha256};
 use crate::verify::{Rung, RungState, rungs};
 use crate::workspace::{Repository, Snapshot};
@@ -278,6 +278,8 @@ impl<'a> Run<'a> {
             profile: setup.policy.profile.clone(),
             waived: setup.policy.waive.clone(),
             allowed_protected: setup.allow_protected.clone(),
+            allowed_context: setup.allow_context.clone(),
+            allowed_order_text: setup.allow_order_text,
             plan: setup.plan().map(str::to_owned),
             provider: self.provider.describe(),
             model: setup.model.clone().unwrap_or_default(),
@@ -394,7 +396,8 @@ impl<'a> Run<'a> {
             stage: stage.to_string(),
             command: brief.command.clone(),
             exit_code: brief.exit_code,
-            excerpt: brief.excerpt.clone(),
+            // A command may have printed what stands in the tree, and this is shown to the model.
+            excerpt: without_credentials(&brief.excerpt),
             hint: brief.hint.clone(),
         };
         let fact = json!({ "stage": stage, "class": failure.class, "reason": reason });

@@ -48,6 +48,12 @@ pub struct Opened {
     /// Files that the operator let the order change although they are run without being called.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub allowed_protected: BTreeSet<RepoPath>,
+    /// Context files that the operator let be shown although they look as if they held credentials.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_context: BTreeSet<RepoPath>,
+    /// Whether the operator let the order's own text be shown, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allowed_order_text: bool,
     /// The plan that the order belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
@@ -202,6 +208,8 @@ mod tests {
             profile: "verify".to_owned(),
             waived: BTreeSet::new(),
             allowed_protected: BTreeSet::new(),
+            allowed_context: BTreeSet::new(),
+            allowed_order_text: false,
             plan: None,
             provider: "replay".to_owned(),
             model: "recorded".to_owned(),

@@ -55,6 +55,12 @@ pub struct Setup {
     pub allow_verify_exempt: bool,
     /// Files that the order may change although they are run outside of the sandbox without being called.
     pub allow_protected: BTreeSet<RepoPath>,
+    /// Context files that are shown to the model although they look as if they held credentials.
+    pub allow_context: BTreeSet<RepoPath>,
+    /// Whether the order's own text is, too.
+    pub allow_order_text: bool,
+    /// Branches that no run may promote to, beside those that are refused always.
+    pub protected_branches: Vec<String>,
     /// Where things are kept.
     pub places: Places,
     /// This project's own binary, which is started again as the sandbox's helper.
@@ -151,7 +157,8 @@ pub(super) fn aim(setup: &Setup, repository: &Repository) -> Result<Aim, Failure
         Some(name) => name.clone(),
         None => default_branch(&setup.order.id, setup.plan()).map_err(|error| promote_failure(&error))?,
     };
-    let target = target(repository, &name, setup.branch.mode, &[]).map_err(|error| promote_failure(&error))?;
+    let target = target(repository, &name, setup.branch.mode, &setup.protected_branches)
+        .map_err(|error| promote_failure(&error))?;
     let base = match (&setup.base, target.expected) {
         (Some(rev), expected) => {
             let base = repository.resolve(rev).map_err(|error| workspace_failure(&error))?;

@@ -21,12 +21,12 @@ use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, LlmError, Request, backoff, request_digest};
 use crate::order::{runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
-use crate::propose::{self, CheckError, Proposal};
+use crate::propose::{self, CheckError, Exposure, Proposal, without_credentials};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
 use crate::verify::{
-    self, Bench, Candidate as Judged, Checks, Evidence, Kept, Passed, Phase, Progress, Recalled, RungState, Verdict,
-    VerifyError, rungs,
+    self, Bench, Candidate as Judged, Checks, Evidence, Finding, Kept, Passed, Phase, Progress, Recalled, RungState,
+    Verdict, VerifyError, rungs,
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
 use serde_json::{Value, json};
@@ -69,6 +69,7 @@ impl Run<'_> {
         let blocked = |failure| Fault::new(Stage::Preflight, failure);
         self.check_exemption().map_err(blocked)?;
         self.check_protected().map_err(blocked)?;
+        self.check_exposure().map_err(blocked)?;
         self.check_preconditions().map_err(blocked)?;
         self.check_tools().map_err(blocked)?;
         let ground = self.prepare_ground().map_err(blocked)?;
@@ -178,6 +179,43 @@ impl Run<'_> {
                 "remove them from the order, or allow each with --allow-protected, such as --allow-protected {}",
                 escape_control(first.as_str())
             ))
+        })
+    }
+
+    /// What was shown to a model cannot be taken back.
+    fn check_exposure(&self) -> Result<(), Failure> {
+        let setup = self.setup;
+        let found = propose::exposures(&setup.order, |path| self.snapshot.entry(path))
+            .map_err(|error| workspace_failure(&error))?;
+        let is_allowed = |exposure: &Exposure| match &exposure.path {
+            _ if !exposure.can_be_allowed() => false,
+            Some(path) => setup.allow_context.contains(path),
+            None => setup.allow_order_text,
+        };
+        let refused: Vec<_> = found.into_iter().filter(|exposure| !is_allowed(exposure)).collect();
+        let Some(first) = refused.first() else {
+            return Ok(());
+        };
+        let hint = match &first.path {
+            Some(_) if !first.can_be_allowed() => {
+                "name the file that the link leads to in `context_files`, or nothing".to_owned()
+            }
+            Some(path) => format!(
+                "remove it from `context_files`, or, if it may be shown, say so with --allow-context {}",
+                escape_control(path.as_str())
+            ),
+            None => {
+                "take it out of the order, or, if it may be shown, say so with --allow-context and the order's file"
+                    .to_owned()
+            }
+        };
+        let failure = Failure::plain(
+            FailureClass::Policy,
+            "the order would show the model what it must not see",
+        );
+        Err(Failure {
+            causes: refused.iter().map(Exposure::to_string).collect(),
+            ..failure.with_hint(hint)
         })
     }
 
@@ -689,7 +727,9 @@ impl Run<'_> {
         let verdict = tokio::select! {
             biased;
             signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
-            verdict = verify::verify(bench, judged, checks, &mut tell) => verdict.map_err(|error| unjudged(&error)),
+            verdict = verify::verify(bench, judged, checks, &mut tell) => {
+                verdict.map(presentable).map_err(|error| unjudged(&error))
+            }
         };
         if let Some(current) = self.attempts.last_mut() {
             current.commands = commands;
@@ -831,6 +871,20 @@ fn blocked(summary: &str) -> Failure {
     )
     .because(summary)
     .with_hint("correct the order, or ask anew with --fresh")
+}
+
+/// The verdict without the credentials that a command printed: what failed is recorded, and shown to the model. Everything it
+/// printed is in the artifacts.
+fn presentable(verdict: Verdict) -> Verdict {
+    let struck = |finding: Finding| Finding {
+        excerpt: without_credentials(&finding.excerpt),
+        ..finding
+    };
+    match verdict {
+        Verdict::Passed(passed, evidence) => Verdict::Passed(passed, evidence),
+        Verdict::Rejected(finding, evidence) => Verdict::Rejected(struck(finding), evidence),
+        Verdict::Limited(limit, finding, evidence) => Verdict::Limited(limit, struck(finding), evidence),
+    }
 }
 
 /// A candidate that could not be judged.

@@ -191,7 +191,7 @@ pub(super) fn private(path: &Path, places: &Places) -> Result<(), Refused> {
     if let Some(own) = places.own.iter().find(|own| spellings(own).any(|own| holds(&own))) {
         return Err(refused(
             format!(
-                "`{shown}` shows `{}`, where this program keeps its state",
+                "`{shown}` shows `{}`, where this program keeps its state, or its settings a key",
                 own.display()
             ),
             "grant a directory that has nothing to do with it",

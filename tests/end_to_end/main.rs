@@ -4,6 +4,7 @@
 mod answers;
 mod arrows;
 mod attack;
+mod canary;
 mod command_line;
 mod conformance;
 mod corpus;

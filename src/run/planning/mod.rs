@@ -33,6 +33,7 @@ use crate::order::WorkOrder;
 use crate::plan::{
     self, Code, Complaint, Complaints, Files, MANIFEST, MAX_SPEC_BYTES, Plan, Provenance, Revision, compile_hash,
 };
+use crate::propose::credential_in;
 use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256};
 use crate::workspace::{Repository, Snapshot};
 use output::Replacing;
@@ -59,6 +60,8 @@ pub struct PlanSetup {
     pub output: PathBuf,
     /// Whether a plan in it may be replaced.
     pub overwrite: bool,
+    /// Whether the spec is shown to the model although it looks as if it held credentials.
+    pub allow_spec: bool,
     /// The model that is asked, for providers that have several.
     pub model: Option<String>,
     /// Bounds.
@@ -143,7 +146,22 @@ fn read_spec(setup: &PlanSetup) -> Result<&str, Failure> {
             format!("the spec {name} is empty"),
             "write down what is wanted",
         )),
-        _ => Ok(text),
+        _ => refuse_credentials(setup, text).map(|()| text),
+    }
+}
+
+/// What was shown to a model cannot be taken back.
+fn refuse_credentials(setup: &PlanSetup, text: &str) -> Result<(), Failure> {
+    match credential_in(text) {
+        Some(found) if !setup.allow_spec => {
+            let message = format!(
+                "line {} of the spec {} has what looks like {}",
+                found.line, setup.spec_name, found.what
+            );
+            Err(Failure::plain(FailureClass::Policy, message)
+                .with_hint("take it out, or, if the model may see it, say so with --allow-context and the spec's file"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -229,6 +247,7 @@ impl<'a> Planning<'a> {
             "model": setup.model,
             "max_attempts": setup.rules.max_attempts,
             "fresh": setup.fresh,
+            "allowed_spec": setup.allow_spec,
             "output": setup.output.to_string_lossy(),
             "artifacts": self.artifacts.dir().to_string_lossy(),
         });

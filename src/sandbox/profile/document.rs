@@ -4,7 +4,7 @@ use crate::sandbox::error::SandboxError;
 use crate::sandbox::expect::Act;
 use crate::sandbox::policy::{Network, TreeSource};
 use crate::sandbox::report::LimitKind;
-use crate::types::{Bytes, RepoPath, format_duration, parse_duration};
+use crate::types::{Bytes, RepoPath, format_duration, nearest_in_message, parse_duration};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -287,7 +287,7 @@ impl<'de, V, T: Deserialize<'de>> Visitor<'de> for WordOrTable<V, T> {
 pub(super) fn parse(source: &Source) -> Result<Document, SandboxError> {
     let document: Document = toml::from_str(&source.text).map_err(|error| {
         let line = source.line(error.span().unwrap_or(0..0));
-        source.invalid(line, error.message(), nearest(error.message()))
+        source.invalid(line, error.message(), nearest_in_message(error.message()))
     })?;
     let schema = document.schema.get_ref();
     if *schema != SCHEMA {
@@ -304,17 +304,4 @@ pub(super) fn parse(source: &Source) -> Result<Document, SandboxError> {
         return Err(source.invalid(source.line(document.name.span()), reason, Some(remedy)));
     }
     Ok(document)
-}
-
-/// Of the words that a message about an unknown one lists, the one most like it, as a question.
-fn nearest(message: &str) -> Option<String> {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    let unknown = quoted.next().filter(|_| is_unknown)?;
-    nearest_of(unknown, quoted).map(|word| format!("did you mean `{word}`?"))
-}
-
-/// Of the known words, the one most like the unknown one.
-pub(super) fn nearest_of<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known.max_by(|a, b| strsim::jaro(unknown, a).total_cmp(&strsim::jaro(unknown, b)))
 }

@@ -6,14 +6,14 @@
 //!   narrows too, so a key that one ancestor keeps closed is closed for all that follow.
 //! - Nothing here looks at the host: a profile is valid or not wherever it is read. A bundle is a name, and covers itself.
 
-use super::document::{Document, Entry, Origin, Source, Span, Variable, nearest_of};
+use super::document::{Document, Entry, Origin, Source, Span, Variable};
 use crate::sandbox::bundle;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::expect::Act;
 use crate::sandbox::grant;
 use crate::sandbox::policy::{Network, TreeSource};
 use crate::sandbox::report::LimitKind;
-use crate::types::{Bytes, RepoPath};
+use crate::types::{Bytes, RepoPath, nearest_word};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -344,7 +344,7 @@ impl Join<'_> {
             let line = self.source.line(key.span());
             let key = key.into_inner();
             if !OPENABLE.contains(&key.as_str()) {
-                let nearest = nearest_of(&key, OPENABLE.into_iter());
+                let nearest = nearest_word(&key, OPENABLE);
                 return Err(self.source.invalid(
                     line,
                     format!("`open` cannot list `{key}`"),
@@ -535,7 +535,7 @@ impl Join<'_> {
             "there is no bundle `{name}` for `{key}`; there are {}",
             known.join(", ")
         );
-        let nearest = nearest_of(name, known.iter().copied());
+        let nearest = nearest_word(name, known.iter().copied());
         self.source
             .invalid(line, reason, nearest.map(|name| format!("did you mean `{name}`?")))
     }

@@ -1,10 +1,12 @@
 //! The program as people and scripts meet it: what it prints, what it returns, and that it leaves nothing behind.
 
 mod bad_input;
+mod config;
 mod contention;
 mod disks;
 mod documents;
 mod exec;
+mod exposure;
 mod faults;
 mod gc;
 mod interrupted;
