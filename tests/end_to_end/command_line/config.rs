@@ -2,7 +2,7 @@
 
 use super::{Ended, Place};
 use crate::support::place::answer;
-use crate::support::project;
+use crate::support::{is_root, project};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -159,6 +159,14 @@ fn a_file_that_is_wrong_is_one_clear_problem_for_each_command_that_would_use_it(
             .run(&["order.json"])
             .explains(78, &["others than its owner can write it", "chmod"]);
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        // Only root can give a file away.
+        if is_root() {
+            std::os::unix::fs::chown(&file, Some(12_345), None).unwrap();
+            place
+                .run(&["order.json"])
+                .explains(78, &["it belongs to somebody else"]);
+            std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+        }
         fs::write(&file, b"\xff").unwrap();
         place.run(&["order.json"]).explains(78, &["line 1", "not UTF-8"]);
     });
@@ -332,6 +340,12 @@ fn a_provider_of_the_settings_is_asked_with_the_key_and_the_headers_it_names() {
     place
         .call(&["run", "--json", "--repo=repository", "--provider=here", "order.json"])
         .explains_in_json(78, "policy", &["HERE_KEY", "not set"]);
+    // The way to it can be looked at by the same name: nobody is there any more.
+    let mut command = place.factory(&["doctor", "--json", "--provider=here"]);
+    command.env("HERE_KEY", KEY);
+    let looked = Ended::of(command.output().unwrap());
+    assert_eq!(looked.json()["model"], "m", "{looked:#?}");
+    assert_eq!(looked.code, Some(75), "{looked:#?}");
     place
         .call(&["doctor", "--provider=her"])
         .explains(64, &["did you mean `here`?"]);

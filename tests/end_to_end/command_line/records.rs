@@ -96,6 +96,8 @@ fn help_says_what_each_subcommand_does() {
         "plan",
         "run",
         "exec",
+        "config",
+        "config show",
         "check",
         "status",
         "show",
