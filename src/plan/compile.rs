@@ -155,7 +155,8 @@ fn number(index: usize, order: &Value, exempt: bool) -> Option<PlannedOrder> {
 fn mark_bootstrap(orders: &mut [PlannedOrder], files: &Files) {
     let makes_it = |order: &WorkOrder| {
         let mut promised = order.postconditions.iter();
-        order.verify_exempt && promised.any(|condition| condition.path.as_str() == VERIFY_SCRIPT)
+        order.verify_exempt
+            && promised.any(|condition| condition.path().is_some_and(|path| path.as_str() == VERIFY_SCRIPT))
     };
     if files.contains(VERIFY_SCRIPT) {
         return;

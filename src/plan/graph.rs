@@ -1,7 +1,7 @@
 //! Which orders build on which: a graph without cycles, because an order can only build on earlier ones.
 
 use super::dependencies;
-use crate::order::{ConditionKind, WorkOrder};
+use crate::order::{Condition, WorkOrder};
 use serde::Serialize;
 
 /// Why an order comes after another.
@@ -81,8 +81,8 @@ fn uses(order: &WorkOrder) -> Vec<(Reason, String)> {
     let needed = order
         .preconditions
         .iter()
-        .filter(|condition| condition.kind == ConditionKind::FileExists);
-    let needed = needed.map(|condition| (Reason::Needs, condition.path.to_string()));
+        .filter(|condition| matches!(condition, Condition::FileExists { .. } | Condition::FileSha256 { .. }));
+    let needed = needed.filter_map(|condition| Some((Reason::Needs, condition.path()?.to_string())));
     let commands = order.acceptance_commands.iter();
     let run = commands
         .flat_map(|command| dependencies(&command.text))

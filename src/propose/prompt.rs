@@ -51,7 +51,7 @@ pub fn prompt(order: &WorkOrder, context: &[ContextFile], previous: Option<&Fail
     let postconditions = order
         .postconditions
         .iter()
-        .map(|condition| format!("the file {} exists", condition.path));
+        .filter_map(|condition| Some(format!("the file {} exists", condition.path()?)));
     let user = render_template(
         USER,
         &[

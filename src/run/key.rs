@@ -6,7 +6,7 @@
 
 use super::ground::Setup;
 use crate::change::{BaseEntry, ChangeSet};
-use crate::order::canonical_json;
+use crate::order::{Condition, canonical_json};
 use crate::sandbox::{Policy, find_program};
 use crate::types::{ObjectId, RepoPath, Sha256};
 use crate::verify::{self, Checks, VERIFY_SCRIPT};
@@ -72,7 +72,7 @@ fn inputs_of(order: &WorkOrder) -> BTreeSet<RepoPath> {
     let conditions = order.preconditions.iter().chain(&order.postconditions);
     let script = RepoPath::parse(VERIFY_SCRIPT).ok();
     conditions
-        .map(|condition| &condition.path)
+        .filter_map(Condition::path)
         .chain(&order.context_files)
         .chain(&order.allowed_files)
         .cloned()

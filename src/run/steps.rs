@@ -18,7 +18,7 @@ use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, LlmError, Request, backoff, request_digest};
-use crate::order::{runs_unasked, verify_exempt_allowed};
+use crate::order::{Version, runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
 use crate::propose::{self, CheckError, Proposal};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
@@ -66,6 +66,7 @@ impl Run<'_> {
     /// Looks for every reason not to pay a model.
     pub(super) async fn preflight(&mut self) -> Step {
         let blocked = |failure| Fault::new(Stage::Preflight, failure);
+        self.refuse_second().map_err(blocked)?;
         self.check_exemption().map_err(blocked)?;
         self.check_protected().map_err(blocked)?;
         self.check_preconditions().map_err(blocked)?;
@@ -143,6 +144,18 @@ impl Run<'_> {
         }
     }
 
+    /// Version 2 asks for more than runs enforce so far, and an order that is run is enforced.
+    fn refuse_second(&self) -> Result<(), Failure> {
+        match self.setup.order.version {
+            Version::V1 => Ok(()),
+            Version::V2 => Err(Failure::plain(
+                FailureClass::Order,
+                "the order is of version 2, which is checked and not run yet",
+            )
+            .with_hint("write it in version 1")),
+        }
+    }
+
     fn check_exemption(&self) -> Result<(), Failure> {
         let order = &self.setup.order;
         if !order.verify_exempt || verify_exempt_allowed(self.setup.allow_verify_exempt, order.provenance.as_ref()) {
@@ -183,13 +196,11 @@ impl Run<'_> {
     fn check_preconditions(&self) -> Result<(), Failure> {
         let mut unmet = Vec::new();
         for condition in &self.setup.order.preconditions {
-            let entry = self
-                .snapshot
-                .entry(&condition.path)
-                .map_err(|error| workspace_failure(&error))?;
+            let Some(path) = condition.path() else { continue };
+            let entry = self.snapshot.entry(path).map_err(|error| workspace_failure(&error))?;
             if !verify::holds(condition, &entry) {
-                let path = escape_control(condition.path.as_str());
-                unmet.push(format!("{} {path} does not hold", verify::kind_name(condition.kind)));
+                let path = escape_control(path.as_str());
+                unmet.push(format!("{} {path} does not hold", condition.kind()));
             }
         }
         if unmet.is_empty() {

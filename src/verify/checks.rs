@@ -3,8 +3,8 @@
 use super::commands::{VERIFY_SCRIPT, global_commands};
 use super::evidence::ConditionRecord;
 use crate::change::{BaseEntry, ChangeSet};
-use crate::order::{Condition, ConditionKind, WorkOrder};
-use crate::types::RepoPath;
+use crate::order::{Condition, WorkOrder};
+use crate::types::{RepoPath, Sha256};
 use serde::Serialize;
 
 /// What a candidate is judged by.
@@ -32,15 +32,20 @@ impl Checks {
         let has_script = writes(&script) || matches!(base(&script)?, BaseEntry::File { .. });
         let mut postconditions = Vec::new();
         for condition in &order.postconditions {
-            let written = writes(&condition.path);
-            let holds = match condition.kind {
-                ConditionKind::FileExists if written => true,
-                ConditionKind::FileAbsent if written => false,
-                ConditionKind::FileExists | ConditionKind::FileAbsent => holds(condition, &base(&condition.path)?),
+            // What is not about a file is no postcondition; the reader of orders sees to that.
+            let Some(path) = condition.path() else { continue };
+            let written = change_set.writes.iter().find(|write| write.path == *path);
+            let holds = match written {
+                Some(write) => {
+                    let content = write.content.clone().into_bytes();
+                    let executable = false;
+                    holds(condition, &BaseEntry::File { content, executable })
+                }
+                None => holds(condition, &base(path)?),
             };
             postconditions.push(ConditionRecord {
-                kind: kind_name(condition.kind),
-                path: condition.path.clone(),
+                kind: condition.kind(),
+                path: path.clone(),
                 holds,
             });
         }
@@ -114,22 +119,20 @@ pub fn shows_nothing(argv: &[String]) -> bool {
     matches!(program, Some("true" | ":" | "echo" | "printf"))
 }
 
-/// Whether a condition holds where `entry` is what stands at its path.
+/// Whether a condition about a file holds where `entry` is what stands at its path.
 ///
 /// A directory is not a file: it neither fulfils `file_exists` nor breaks `file_absent`. A symbolic link stands in the
 /// way of a file without being one that we would follow.
 pub fn holds(condition: &Condition, entry: &BaseEntry) -> bool {
-    match condition.kind {
-        ConditionKind::FileExists => matches!(entry, BaseEntry::File { .. }),
-        ConditionKind::FileAbsent => !matches!(entry, BaseEntry::File { .. } | BaseEntry::Symlink),
-    }
-}
-
-/// A condition's kind as orders write it.
-pub fn kind_name(kind: ConditionKind) -> &'static str {
-    match kind {
-        ConditionKind::FileExists => "file_exists",
-        ConditionKind::FileAbsent => "file_absent",
+    match condition {
+        Condition::FileExists { .. } => matches!(entry, BaseEntry::File { .. }),
+        Condition::FileAbsent { .. } => !matches!(entry, BaseEntry::File { .. } | BaseEntry::Symlink),
+        Condition::FileSha256 { sha256, .. } => match entry {
+            BaseEntry::File { content, .. } => Sha256::of(content) == *sha256,
+            _ => false,
+        },
+        // Neither is about an entry of a tree.
+        Condition::OrderDone { .. } | Condition::Tool { .. } => false,
     }
 }
 

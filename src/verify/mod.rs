@@ -15,7 +15,7 @@ mod finding;
 mod passed;
 mod recall;
 
-pub use checks::{Checks, holds, kind_name, needed_programs, shows_nothing};
+pub use checks::{Checks, holds, needed_programs, shows_nothing};
 pub use commands::{VERIFY_SCRIPT, global_commands};
 pub use evidence::{CommandRecord, ConditionRecord, Evidence, OutputRecord, Phase, Rung, RungState, rungs};
 pub use finding::{Finding, describe, limit_name};
