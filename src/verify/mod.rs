@@ -8,6 +8,7 @@
 //!   (its acceptance commands). The first failure ends it: what follows would judge a candidate that is refused anyway.
 //! - It knows nothing of attempts: what a verdict leads to is decided in `run`.
 
+mod baseline;
 mod checks;
 mod commands;
 mod evidence;
@@ -15,6 +16,7 @@ mod finding;
 mod passed;
 mod recall;
 
+pub use baseline::{Known, Shown, on_base};
 pub use checks::{Checks, holds, needed_programs, shows_nothing};
 pub use commands::{VERIFY_SCRIPT, global_commands};
 pub use evidence::{CommandRecord, ConditionRecord, Evidence, OutputRecord, Phase, Rung, RungState, rungs};
