@@ -457,7 +457,8 @@ fn attempts(entries: &[Recorded]) -> Vec<AttemptSummary> {
                     .cloned()
                     .unwrap_or_default()
             };
-            let files: Vec<(String, String)> =
+            // A file that is gone has no digest.
+            let files: Vec<(String, Option<String>)> =
                 serde_json::from_value(field("candidate.built", "files")).unwrap_or_default();
             AttemptSummary {
                 n,

@@ -20,7 +20,7 @@ use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, LlmError, Request, backoff, request_digest};
 use crate::order::{Version, runs_unasked, verify_exempt_allowed};
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
-use crate::propose::{self, CheckError, Proposal};
+use crate::propose::{self, CheckError, Draft, Form, Operation, Proposal};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
 use crate::verify::{
@@ -103,10 +103,7 @@ impl Run<'_> {
 
     /// Judges the base as if it were a candidate: the acceptance commands first, because they are what is likely to fail.
     async fn judge_base(&mut self) -> Result<Verdict, Fault> {
-        let nothing = ChangeSet {
-            summary: String::new(),
-            writes: Vec::new(),
-        };
+        let nothing = ChangeSet::default();
         let order = &self.setup.order;
         let checks = Checks::new(order, order.verify_exempt, &nothing, |path| self.snapshot.entry(path))
             .map_err(|error| Fault::exception(workspace_failure(&error)))?;
@@ -469,9 +466,10 @@ impl Run<'_> {
         };
         self.rungs = rungs(RungState::Failed, RungState::NotReached, RungState::NotReached);
         refuse_unfinished(&answer)?;
-        let proposal = propose::parse_answer(&answer.text).map_err(|error| Fault::refused(error.stage(), &error))?;
-        let change_set = match proposal {
-            Proposal::Changes(change_set) => change_set,
+        let proposal = propose::parse_answer(&answer.text, self.setup.order.version.into())
+            .map_err(|error| Fault::refused(error.stage(), &error))?;
+        let draft = match proposal {
+            Proposal::Changes(draft) => draft,
             Proposal::NoChange { .. } => {
                 self.artifacts.write_of(attempt, "proposal.json", &json(&proposal))?;
                 self.hand = Hand::NoChange;
@@ -479,12 +477,17 @@ impl Run<'_> {
             }
             Proposal::Blocked { summary } => return Err(Fault::new(Stage::LlmOutputInvalid, blocked(&summary))),
         };
-        self.artifacts.write_of(attempt, "proposal.json", &json(&change_set))?;
-        let files: Vec<_> = change_set.writes.iter().map(|write| write.path.to_string()).collect();
+        self.artifacts.write_of(attempt, "proposal.json", &json(&draft))?;
+        let paths = draft.operations.iter().flat_map(Operation::paths);
+        let files: Vec<_> = paths.map(ToString::to_string).collect();
         if let Some(current) = self.attempts.last_mut() {
             current.files.clone_from(&files);
         }
-        self.check_scope(&change_set)?;
+        let change_set = self.check_scope(&draft)?;
+        if draft.form == Form::Operations {
+            // What the operations come to, with final bytes; a list of writes says that by itself.
+            self.artifacts.write_of(attempt, "changes.json", &json(&change_set))?;
+        }
         let Some(ground) = &self.ground else {
             return Err(out_of_order("a sandbox"));
         };
@@ -504,16 +507,19 @@ impl Run<'_> {
         Ok(Event::Built)
     }
 
-    fn check_scope(&self, change_set: &ChangeSet) -> Result<(), Fault> {
+    /// What the proposal comes to, if the order allows that.
+    fn check_scope(&self, draft: &Draft) -> Result<ChangeSet, Fault> {
         let order = &self.setup.order;
-        propose::check(change_set, order, |path| self.snapshot.entry(path)).map_err(|error| match error {
+        let checked = propose::check(draft, order, |path| self.snapshot.entry(path));
+        let change_set = checked.map_err(|error| match error {
             CheckError::Base { ref source, .. } => Fault::exception(workspace_failure(source)),
             CheckError::Refused { ref refusals } => Fault::refused(refusals.stage, &error),
         })?;
-        for write in &change_set.writes {
-            self.refuse_hidden(&write.path)?;
+        // What goes is on the base, where everybody sees it.
+        for path in draft.operations.iter().filter_map(Operation::made) {
+            self.refuse_hidden(path)?;
         }
-        Ok(())
+        Ok(change_set)
     }
 
     /// Refuses a file that git would not show, or that is another spelling of one that it has.

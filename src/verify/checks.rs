@@ -2,7 +2,7 @@
 
 use super::commands::{VERIFY_SCRIPT, global_commands};
 use super::evidence::ConditionRecord;
-use crate::change::{BaseEntry, ChangeSet};
+use crate::change::{BaseEntry, ChangeSet, Effect};
 use crate::order::{Condition, WorkOrder};
 use crate::types::{RepoPath, Sha256};
 use serde::Serialize;
@@ -27,22 +27,22 @@ impl Checks {
         change_set: &ChangeSet,
         base: impl Fn(&RepoPath) -> Result<BaseEntry, E>,
     ) -> Result<Self, E> {
-        let writes = |path: &RepoPath| change_set.writes.iter().any(|write| write.path == *path);
         let script = verify_script();
-        let has_script = writes(&script) || matches!(base(&script)?, BaseEntry::File { .. });
+        let has_script = match change_set.effect(&script) {
+            Some(Effect::File(_)) => true,
+            Some(Effect::Gone) => false,
+            None => matches!(base(&script)?, BaseEntry::File { .. }),
+        };
         let mut postconditions = Vec::new();
         for condition in &order.postconditions {
             // What is not about a file is no postcondition; the reader of orders sees to that.
             let Some(path) = condition.path() else { continue };
-            let written = change_set.writes.iter().find(|write| write.path == *path);
-            let holds = match written {
-                Some(write) => {
-                    let content = write.content.clone().into_bytes();
-                    let executable = false;
-                    holds(condition, &BaseEntry::File { content, executable })
-                }
-                None => holds(condition, &base(path)?),
+            let standing = match change_set.effect(path) {
+                Some(Effect::File(sha256)) => Standing::File(sha256),
+                Some(Effect::Gone) => Standing::Nothing,
+                None => Standing::of(&base(path)?),
             };
+            let holds = standing.fulfils(condition);
             postconditions.push(ConditionRecord {
                 kind: condition.kind(),
                 path: path.clone(),
@@ -119,21 +119,43 @@ pub fn shows_nothing(argv: &[String]) -> bool {
     matches!(program, Some("true" | ":" | "echo" | "printf"))
 }
 
+/// What of an entry of a tree conditions ask about.
+enum Standing {
+    File(Sha256),
+    Symlink,
+    Nothing,
+}
+
+impl Standing {
+    fn of(entry: &BaseEntry) -> Self {
+        match entry {
+            BaseEntry::File { .. } => Standing::File(entry.base_sha256()),
+            BaseEntry::Symlink => Standing::Symlink,
+            BaseEntry::Absent
+            | BaseEntry::Directory
+            | BaseEntry::Submodule
+            | BaseEntry::BelowFile
+            | BaseEntry::BelowSymlink => Standing::Nothing,
+        }
+    }
+
+    fn fulfils(&self, condition: &Condition) -> bool {
+        match condition {
+            Condition::FileExists { .. } => matches!(self, Standing::File(_)),
+            Condition::FileAbsent { .. } => matches!(self, Standing::Nothing),
+            Condition::FileSha256 { sha256, .. } => matches!(self, Standing::File(found) if found == sha256),
+            // Neither is about an entry of a tree.
+            Condition::OrderDone { .. } | Condition::Tool { .. } => false,
+        }
+    }
+}
+
 /// Whether a condition about a file holds where `entry` is what stands at its path.
 ///
 /// A directory is not a file: it neither fulfils `file_exists` nor breaks `file_absent`. A symbolic link stands in the
 /// way of a file without being one that we would follow.
 pub fn holds(condition: &Condition, entry: &BaseEntry) -> bool {
-    match condition {
-        Condition::FileExists { .. } => matches!(entry, BaseEntry::File { .. }),
-        Condition::FileAbsent { .. } => !matches!(entry, BaseEntry::File { .. } | BaseEntry::Symlink),
-        Condition::FileSha256 { sha256, .. } => match entry {
-            BaseEntry::File { content, .. } => Sha256::of(content) == *sha256,
-            _ => false,
-        },
-        // Neither is about an entry of a tree.
-        Condition::OrderDone { .. } | Condition::Tool { .. } => false,
-    }
+    Standing::of(entry).fulfils(condition)
 }
 
 fn verify_script() -> RepoPath {

@@ -170,8 +170,11 @@ pub struct Evidence {
     pub schema: u32,
     /// The commit that the candidate stands on.
     pub base: ObjectId,
-    /// Each file of the candidate that differs from the base, by the digest of its bytes.
-    pub files: Vec<(RepoPath, Sha256)>,
+    /// Each file that was proposed to be changed, by the digest of its bytes; none for one that is gone.
+    pub files: Vec<(RepoPath, Option<Sha256>)>,
+    /// Where the mode of a file comes from, when it is not the one that its path has on the base.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modes: Vec<(RepoPath, String)>,
     /// The profile under which the commands ran.
     pub profile: String,
     /// What was judged, and how far.

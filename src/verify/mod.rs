@@ -256,10 +256,12 @@ fn evidence(
         Fell::Nowhere => (Climbed, Climbed),
     };
     let digests = candidate.change_set.digests();
+    let modes = candidate.change_set.modes().into_iter();
     Evidence {
         schema: 1,
         base: candidate.base,
         files: digests.map(|(path, digest)| (path.clone(), digest)).collect(),
+        modes: modes.map(|(path, mode)| (path.clone(), mode)).collect(),
         profile: policy.profile.clone(),
         rungs: rungs(Climbed, regression, acceptance),
         commands,
