@@ -28,6 +28,7 @@ mod past;
 mod planning;
 mod recover;
 mod room;
+pub mod schema;
 mod state;
 mod steps;
 mod summary;
