@@ -26,11 +26,13 @@ mod hold;
 mod key;
 mod past;
 mod planning;
+mod preflight;
 mod recover;
 mod room;
 mod state;
 mod steps;
 mod summary;
+mod terms;
 
 pub use artifacts::ArtifactError;
 pub use budget::{Budget, Call, Cap, CapError, Limit, Scope, Settled, Spent, calls};
