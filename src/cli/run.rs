@@ -495,17 +495,14 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
         Event::Answered { .. } | Event::CommandStarted { .. } | Event::Completed { .. } | Event::Skipped(_) => {
             return None;
         }
-        Event::Built { attempt, files } => {
-            format!(
-                "attempt {attempt} of {max_attempts}: writes {}",
-                words::line(&files.join(", "))
-            )
+        Event::Built { attempt, files, gone } => {
+            format!("attempt {attempt} of {max_attempts}: {}", words::changes(files, gone))
         }
         Event::CommandFinished { attempt, command } => format!(
             "attempt {attempt} of {max_attempts}: {} `{}` {} ({})",
             command.phase,
             words::command(&command.argv),
-            words::line(&crate::verify::describe(&command.outcome)),
+            words::line(&command.describe()),
             words::span(0, command.wall_ms)
         ),
         Event::AttemptFailed {

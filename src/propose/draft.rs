@@ -121,6 +121,15 @@ impl Operation {
         }
     }
 
+    /// The path at which it leaves nothing.
+    pub fn gone(&self) -> Option<&RepoPath> {
+        match self {
+            Operation::Delete { path, .. } => Some(path),
+            Operation::Rename { from, .. } => Some(from),
+            Operation::Write { .. } | Operation::Replace { .. } => None,
+        }
+    }
+
     /// The digest of the bytes that it starts from, and the path at which they have to be.
     pub fn base(&self) -> (&RepoPath, &str) {
         match self {

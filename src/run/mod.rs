@@ -26,12 +26,14 @@ mod hold;
 mod key;
 mod past;
 mod planning;
+mod preflight;
 mod recover;
 mod room;
 pub mod schema;
 mod state;
 mod steps;
 mod summary;
+mod terms;
 
 pub use artifacts::ArtifactError;
 pub use budget::{Budget, Call, Cap, CapError, Limit, Scope, Settled, Spent, calls};

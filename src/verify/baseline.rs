@@ -5,10 +5,9 @@
 //!   from what it wrote: a program can write anything.
 //! - What cannot be told counts as the right reason. The candidate is judged all the same.
 
-use super::{Bench, VerifyError, shown};
-use crate::order::{AcceptanceCommand, Expect};
+use super::{Bench, Check, VerifyError, shown};
+use crate::order::AcceptanceCommand;
 use crate::sandbox::{Command, LimitKind, Outcome, Report, SetupFailure, Tree};
-use serde_json::Value;
 use std::time::Duration;
 
 /// The exit code of a shell that finds no program of a name. Source: shell command language, IEEE Std 1003.1, section 2.8.2.
@@ -69,22 +68,16 @@ pub async fn on_base(
     command: &AcceptanceCommand,
     known: Known<'_>,
 ) -> Result<Shown, VerifyError> {
+    let check = Check::of(command);
     let own = [Some(bench.policy.limits.wall), bench.timeout, command.timeout];
     let own = own.into_iter().flatten().min().unwrap_or(known.patience);
-    let asked = Command {
-        cwd: command.cwd.clone(),
-        env: command.env.clone(),
-        timeout: Some(own.min(known.patience)),
-        ..Command::new(command.argv.iter().cloned())
-    };
+    let asked = check.command(1, Some(own.min(known.patience)));
     let report = run(bench, tree, &asked).await?;
     let is_cut_off = matches!(report.outcome, Outcome::Limit { limit } if limit == LimitKind::Wall);
     if is_cut_off && known.patience < own {
         return Ok(Shown::Unknown);
     }
-    if let Outcome::Exit { code } = report.outcome
-        && shows(&command.expect, code, &report)
-    {
+    if check.unmet(&report).is_none() {
         return Ok(Shown::Green);
     }
     if let Some(reason) = reason_of(&report.outcome, &command.argv, known) {
@@ -111,26 +104,6 @@ async fn run(bench: Bench<'_>, tree: &Tree, command: &Command) -> Result<Report,
         command: shown(&command.argv),
         source,
     })
-}
-
-/// Whether a command that exited shows what it has to. Files that it leaves behind are not looked at here, so a command that
-/// has to leave some is not green yet.
-fn shows(expect: &Expect, code: i32, report: &Report) -> bool {
-    if code != i32::from(expect.exit) || !expect.files.is_empty() {
-        return false;
-    }
-    let stdout = report.stdout.to_bytes();
-    let text = String::from_utf8_lossy(&stdout);
-    let is_said = expect.stdout.as_ref().is_none_or(|wanted| wanted.holds(&text));
-    let has_values = || {
-        let document: Option<Value> = serde_json::from_str(&text).ok();
-        let has = |(pointer, wanted): (&String, &Value)| {
-            let found = document.as_ref().and_then(|document| document.pointer(pointer));
-            found == Some(wanted)
-        };
-        expect.json.iter().all(has)
-    };
-    is_said && has_values()
 }
 
 /// The reason that the way in which a command ended gives.

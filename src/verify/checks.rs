@@ -1,18 +1,23 @@
 //! What a candidate is judged by: pure data made from the order, the base and the proposal.
 
+use super::check::Check;
 use super::commands::{VERIFY_SCRIPT, global_commands};
-use super::evidence::ConditionRecord;
+use super::evidence::{Around, ConditionRecord, RungState};
 use crate::change::{BaseEntry, ChangeSet, Effect};
-use crate::order::{Condition, WorkOrder};
+use crate::order::{Baseline, Condition, Version, WorkOrder};
 use crate::types::{RepoPath, Sha256};
 use serde::Serialize;
 
 /// What a candidate is judged by.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Checks {
-    pub(super) verify: Vec<Vec<String>>,
+    pub(super) verify: Vec<Check>,
     pub(super) postconditions: Vec<ConditionRecord>,
-    pub(super) acceptance: Vec<Vec<String>>,
+    pub(super) acceptance: Vec<Check>,
+    /// What a pass says about the rungs that only some orders have something to be judged by. Made of the above, and so no
+    /// part of what names the checks.
+    #[serde(skip)]
+    pub(super) around: Around,
 }
 
 impl Checks {
@@ -50,13 +55,13 @@ impl Checks {
             });
         }
         Ok(Checks {
-            verify: global_commands(has_script, exempt),
-            postconditions,
-            acceptance: order
-                .acceptance_commands
-                .iter()
-                .map(|command| command.argv.clone())
+            verify: global_commands(has_script, exempt)
+                .into_iter()
+                .map(Check::plain)
                 .collect(),
+            postconditions,
+            acceptance: order.acceptance_commands.iter().map(Check::of).collect(),
+            around: around(order),
         })
     }
 
@@ -72,7 +77,10 @@ impl Checks {
     /// The programs that judge, as the commands name them.
     pub fn programs(&self) -> Vec<&str> {
         let commands = self.verify.iter().chain(&self.acceptance);
-        let mut programs: Vec<_> = commands.filter_map(|argv| argv.first()).map(String::as_str).collect();
+        let mut programs: Vec<_> = commands
+            .filter_map(|check| check.argv.first())
+            .map(String::as_str)
+            .collect();
         programs.sort_unstable();
         programs.dedup();
         programs
@@ -81,6 +89,23 @@ impl Checks {
     /// The postconditions that do not hold.
     pub(super) fn unmet(&self) -> impl Iterator<Item = &ConditionRecord> {
         self.postconditions.iter().filter(|condition| !condition.holds)
+    }
+}
+
+/// How the rungs stand when nothing spoke against them: the base is judged before a model is asked.
+fn around(order: &WorkOrder) -> Around {
+    let is_climbed = |has_any: bool| match (order.version, has_any) {
+        (Version::V1, _) => RungState::NotJudged,
+        (Version::V2, true) => RungState::Passed,
+        (Version::V2, false) => RungState::NotApplicable,
+    };
+    let mut commands = order.acceptance_commands.iter();
+    let is_red = commands
+        .clone()
+        .any(|command| command.expect_baseline == Baseline::Fail);
+    Around {
+        baseline: is_climbed(is_red),
+        repeat: is_climbed(commands.any(|command| command.runs > 1)),
     }
 }
 
@@ -101,13 +126,19 @@ pub fn needed_programs<E>(
     let has_script = order.allowed_files.contains(&script) || matches!(base(&script)?, BaseEntry::File { .. });
     let verify = global_commands(has_script, exempt);
     let acceptance = order.acceptance_commands.iter().map(|command| &command.argv);
-    let mut programs: Vec<String> = verify
-        .iter()
-        .chain(acceptance)
+    let commands = verify.iter().chain(acceptance);
+    let judging = commands
         .filter_map(|argv| argv.first())
-        .filter(|program| !program.contains('/'))
-        .cloned()
-        .collect();
+        .filter(|program| !program.contains('/'));
+    let conditions = order.preconditions.iter().filter_map(|condition| match condition {
+        Condition::Tool { name } => Some(name),
+        Condition::FileExists { .. }
+        | Condition::FileAbsent { .. }
+        | Condition::FileSha256 { .. }
+        | Condition::OrderDone { .. } => None,
+    });
+    let tools = order.tools.iter().map(|tool| &tool.name);
+    let mut programs: Vec<String> = judging.chain(conditions).chain(tools).cloned().collect();
     programs.sort();
     programs.dedup();
     Ok(programs)

@@ -151,7 +151,12 @@ fn every_event_of_a_run_follows_the_schema_and_no_other_document_does() {
         ended.json();
         for line in ended.text().lines() {
             let event: Value = serde_json::from_str(line).unwrap();
-            seen.insert(event["event"].as_str().unwrap_or_else(|| panic!("{ended:#?}")).to_owned());
+            seen.insert(
+                event["event"]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("{ended:#?}"))
+                    .to_owned(),
+            );
             events.push(event);
         }
     }
