@@ -98,10 +98,12 @@ fn change_set(round: usize) -> ChangeSet {
         path: RepoPath::parse(&format!("d0/f{file}.txt")).unwrap(),
         base_sha256: Sha256::of(format!("{file}\n").repeat(60).as_bytes()).to_string(),
         content: format!("round {round}, file {file}\n"),
+        executable: None,
     };
     ChangeSet {
         summary: "some files".to_owned(),
         writes: (0..CHANGED).map(write).collect(),
+        ..ChangeSet::default()
     }
 }
 

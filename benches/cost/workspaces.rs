@@ -71,7 +71,9 @@ fn measure(scratch: &Path, files: usize) -> f64 {
             path: RepoPath::parse("d0/f0.txt").unwrap(),
             base_sha256: Sha256::EMPTY.to_string(),
             content: "changed\n".to_owned(),
+            executable: None,
         }],
+        ..ChangeSet::default()
     };
     let layers = scratch.join("layers");
     fs::create_dir_all(&layers).unwrap();

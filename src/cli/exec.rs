@@ -416,6 +416,7 @@ mod tests {
             metering: Metering::default(),
             limits: Vec::new(),
             receipt: None,
+            files: std::collections::BTreeMap::new(),
         }
     }
 

@@ -28,6 +28,7 @@ mod receipt;
 mod recover;
 mod release;
 mod run;
+mod schema;
 mod show;
 mod status;
 mod words;
@@ -73,6 +74,7 @@ enum Command {
     Gc(gc::Arguments),
     Journal(journal::Arguments),
     Receipt(receipt::Arguments),
+    Schema(schema::Arguments),
 }
 
 /// Does what the arguments of a process say, the name of the program first, and returns its exit code.
@@ -99,7 +101,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Config(arguments) => config::config(arguments, &environment, config.as_deref()),
         Command::Exec(arguments) => settings().and_then(|settings| exec::exec(arguments, &settings)),
         Command::Attack(arguments) => settings().and_then(|settings| attack::attack(arguments, &settings)),
-        Command::Check(arguments) => check::check(arguments),
+        Command::Check(arguments) => check::check(arguments, settings),
         Command::Profile(arguments) => settings().and_then(|settings| profile::profile(arguments, &settings)),
         Command::Doctor(arguments) => settings().and_then(|settings| doctor::doctor(arguments, &settings)),
         Command::Status(arguments) => settings().and_then(|settings| status::status(arguments, &settings)),
@@ -110,6 +112,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Gc(arguments) => settings().and_then(|settings| gc::gc(arguments, &settings)),
         Command::Journal(arguments) => settings().and_then(|settings| journal::journal(arguments, &settings)),
         Command::Receipt(arguments) => receipt::receipt(arguments),
+        Command::Schema(arguments) => schema::schema(arguments),
     };
     done.unwrap_or_else(|failure| {
         output::problem(&failure, wants_json);

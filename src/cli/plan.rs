@@ -4,6 +4,7 @@ use super::{bounds, exit, output, problem, provider, run, words};
 use crate::config::Settings;
 use crate::plan::{Complaint, MAX_SPEC_BYTES};
 use crate::run::{Failure, PlanEvent, PlanSetup, PlanSummary, Situation, make_plan};
+use crate::sandbox::Layer;
 use crate::types::FailureClass;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -37,6 +38,15 @@ pub(super) struct Arguments {
     /// Where runs are recorded [default: $XDG_STATE_HOME/factory, or ~/.local/state/factory].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The profile under which the acceptance commands of a plan are tried on the repository as it is [default: verify].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated.
+    #[arg(long, value_name = "LAYER")]
+    waive: Vec<Layer>,
+    /// Do not try acceptance commands: a plan may have some that succeed already, or that can never succeed.
+    #[arg(long, conflicts_with_all = ["profile", "waive"])]
+    no_dry_run: bool,
     /// Ask the model anew, whatever it answered before.
     #[arg(long)]
     fresh: bool,
@@ -81,6 +91,7 @@ fn attempt(arguments: &Arguments, settings: &Settings, stage: &mut Stage) -> Res
     let (spec, spec_name) = read_spec(&arguments.spec)?;
     run::log_to_stderr(settings);
     let state_dir = settings.state_dir(arguments.state_dir.as_deref());
+    let state_dir = state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?.value;
     let provider::Chosen { mut provider, model } = provider::provider(&arguments.provider, settings)?;
     let bounds = &arguments.bounds;
     let setup = PlanSetup {
@@ -93,7 +104,16 @@ fn attempt(arguments: &Arguments, settings: &Settings, stage: &mut Stage) -> Res
         model,
         rules: run::rules(bounds, settings),
         budget: run::budget(bounds, settings, &provider)?,
-        state_dir: state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?.value,
+        dry_run: match arguments.no_dry_run {
+            true => None,
+            false => Some(run::dry_run(
+                arguments.profile.as_deref(),
+                &arguments.waive,
+                settings,
+                &state_dir,
+            )?),
+        },
+        state_dir,
         fresh: arguments.fresh,
         disk_floor: settings.disk_floor(bounds.disk_floor).value,
         exit_code: exit::code,

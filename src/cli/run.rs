@@ -5,8 +5,8 @@ use crate::config::Settings;
 use crate::llm::{PriceTable, Provider};
 use crate::promote::BranchMode;
 use crate::run::{
-    BranchWish, Budget, Cancel, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName, run as run_order,
-    sandbox_failure,
+    BranchWish, Budget, Cancel, DryRun, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName,
+    run as run_order, sandbox_failure,
 };
 use crate::sandbox::{Layer, Operator, Policy, load_profile};
 use crate::types::{FailureClass, RepoPath};
@@ -265,6 +265,21 @@ pub(super) fn policy(
     Ok(policy)
 }
 
+/// How the commands of a plan are tried.
+pub(super) fn dry_run(
+    profile: Option<&str>,
+    waive: &[Layer],
+    settings: &Settings,
+    state_dir: &Path,
+) -> Result<DryRun, Failure> {
+    let cache_dir = settings.cache_dir();
+    Ok(DryRun {
+        policy: policy(&settings.profile(profile).value, waive, settings, Some(state_dir))?,
+        cache_dir: cache_dir.map_err(|error| Failure::new(&error, Situation::Plain))?.value,
+        program: own_program()?,
+    })
+}
+
 /// Hands over what profiles may ask of the operator's side. `state_dir` is where runs are recorded, when it is not the usual
 /// place.
 pub(super) fn with_operator<T>(
@@ -499,17 +514,14 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
         Event::Answered { .. } | Event::CommandStarted { .. } | Event::Completed { .. } | Event::Skipped(_) => {
             return None;
         }
-        Event::Built { attempt, files } => {
-            format!(
-                "attempt {attempt} of {max_attempts}: writes {}",
-                words::line(&files.join(", "))
-            )
+        Event::Built { attempt, files, gone } => {
+            format!("attempt {attempt} of {max_attempts}: {}", words::changes(files, gone))
         }
         Event::CommandFinished { attempt, command } => format!(
             "attempt {attempt} of {max_attempts}: {} `{}` {} ({})",
             command.phase,
             words::command(&command.argv),
-            words::line(&crate::verify::describe(&command.outcome)),
+            words::line(&command.describe()),
             words::span(0, command.wall_ms)
         ),
         Event::AttemptFailed {

@@ -65,18 +65,38 @@ pub(super) fn attempt(attempt: &AttemptSummary) -> String {
     };
     let mut lines = format!("attempt {}  {end}\n", attempt.n);
     for file in &attempt.files {
-        lines.push_str(&format!("    writes      {}\n", line(file)));
+        let what = if attempt.gone.contains(file) {
+            "removes"
+        } else {
+            "writes"
+        };
+        lines.push_str(&format!("    {what:<10}  {}\n", line(file)));
     }
     for one in &attempt.commands {
         lines.push_str(&format!(
             "    {:<10}  {}  {}  {}\n",
             one.phase,
             command(&one.argv),
-            crate::verify::describe(&one.outcome),
+            line(&one.describe()),
             span(0, one.wall_ms)
         ));
     }
     lines
+}
+
+/// What a proposal does to files, in one line.
+pub(super) fn changes(files: &[String], gone: &[String]) -> String {
+    let written: Vec<_> = files
+        .iter()
+        .filter(|file| !gone.contains(file))
+        .map(String::as_str)
+        .collect();
+    let parts = [("writes", written.join(", ")), ("removes", gone.join(", "))];
+    let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+    parts
+        .map(|(what, names)| format!("{what} {}", line(&names)))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// What a run cost, in a few words.
@@ -139,6 +159,9 @@ pub(super) fn summary(summary: &Summary) -> String {
     field("run", &summary.run.to_string());
     field("branch", &line(&summary.branch));
     field("base", &summary.base.to_string());
+    if !summary.requirements.is_empty() {
+        field("covers", &line(&summary.requirements.join(", ")));
+    }
     match (summary.commit, summary.unchanged) {
         (None, _) if summary.verdict == VerdictName::AlreadySatisfied => {
             field("commit", "none: the base has what the order asks for");

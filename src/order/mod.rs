@@ -5,20 +5,25 @@
 //! - `verify_exempt` and `provenance` are what the file claims; [`verify_exempt_allowed`] says what the claim is worth.
 //! - Nothing here looks at a repository: whether a precondition holds is asked where the tree is.
 
+mod acceptance;
 mod canonical;
 pub mod json;
 mod parse;
 mod protected;
+pub mod schema;
+mod serial;
+mod terms;
 mod words;
 
+pub use acceptance::{AcceptanceCommand, Baseline, Expect, MAX_RUNS, TextMatch, Visibility};
 pub use canonical::canonical_json;
 pub use parse::{OrderError, parse};
 pub use protected::runs_unasked;
-pub use words::{SplitError, split_command};
+pub use terms::{Condition, Kind, OrderBudget, Rename, Resources, Tool, Version, VersionNumber};
+pub use words::{SplitError, join_command, split_command};
 
-use crate::types::RepoPath;
-use serde::{Serialize, Serializer};
-use serde_json::Value;
+use crate::types::{RepoPath, Sha256};
+use serde_json::{Value, json};
 
 /// The largest work order that is read, in bytes.
 pub const MAX_ORDER_BYTES: usize = 1 << 20;
@@ -26,27 +31,52 @@ pub const MAX_ORDER_BYTES: usize = 1 << 20;
 /// How many context files an order may name.
 pub const MAX_CONTEXT_FILES: usize = 10;
 
-/// One piece of work for the model, as somebody wrote it down: version 1 of the schema.
+/// One piece of work for the model, as somebody wrote it down.
 ///
-/// It serialises to the form that [`parse`] reads.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Version 1 of the schema says less than version 2; what it cannot say has its default here, so that whoever acts on an
+/// order sees one type. It serialises to the form of its version that [`parse`] reads.
+#[derive(Debug, Clone, PartialEq)]
 pub struct WorkOrder {
+    /// The schema that it is written in.
+    pub version: Version,
     /// Its name; a plan numbers its orders `WO-01`, `WO-02`, a single order may have any.
     pub id: String,
     /// One line for people.
     pub title: String,
+    /// What kind of work it is; version 1 does not say.
+    pub kind: Option<Kind>,
     /// What is wanted, for the model.
     pub intent: String,
+    /// What of the spec it fulfils, by the names that the spec has for it; for people and reports.
+    pub requirements: Vec<String>,
+    /// The orders that have to be done before; nothing in version 1, which means whatever order its plan has before it.
+    pub depends_on: Option<Vec<String>>,
     /// What has to hold on the base before the model is asked.
     pub preconditions: Vec<Condition>,
     /// What has to hold in the candidate.
     pub postconditions: Vec<Condition>,
-    /// The files that may be written, literally; at least one.
+    /// The files that may be written, literally.
     pub allowed_files: Vec<RepoPath>,
+    /// The files that may be deleted, literally.
+    pub allowed_deletes: Vec<RepoPath>,
+    /// The files that may get another name, and which.
+    pub allowed_renames: Vec<Rename>,
+    /// The files that are executable when this order writes them or gives them their name. Others keep what they are.
+    pub executable_files: Vec<RepoPath>,
+    /// The files that nothing may change: no proposal, and no command while it judges.
+    pub protected_files: Vec<RepoPath>,
+    /// Files, and directories with all that is below them, that no proposal may touch.
+    pub forbidden_paths: Vec<RepoPath>,
     /// What the model is told not to do; prose, not enforced.
     pub forbidden: Vec<String>,
     /// The commands that judge the candidate; at least one.
     pub acceptance_commands: Vec<AcceptanceCommand>,
+    /// The programs without which it cannot be judged.
+    pub tools: Vec<Tool>,
+    /// Limits of each command that are lower than the profile's.
+    pub resources: Resources,
+    /// The most that may be spent on it.
+    pub budget: OrderBudget,
     /// The files that are shown to the model; at most [`MAX_CONTEXT_FILES`].
     pub context_files: Vec<RepoPath>,
     /// More for the model.
@@ -54,42 +84,30 @@ pub struct WorkOrder {
     /// Whether the order claims to be excused from the global verification; read, never trusted.
     pub verify_exempt: bool,
     /// What the planner wrote down about itself; any JSON, not part of the order's meaning.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Value>,
 }
 
-/// A command that has to succeed in the candidate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptanceCommand {
-    /// The command as written.
-    pub text: String,
-    /// Its words; no shell is involved. At least one, and the first is not empty.
-    pub argv: Vec<String>,
-}
+impl WorkOrder {
+    /// Names the order by what it means: its canonical form without what the planner wrote down about itself.
+    pub fn digest(&self) -> Sha256 {
+        let meaning = WorkOrder {
+            provenance: None,
+            ..self.clone()
+        };
+        Sha256::of(&canonical_json(&json!(meaning)))
+    }
 
-impl Serialize for AcceptanceCommand {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+    /// Whether a proposal may not touch `path` whatever else the order says: it is protected, or lies in what is forbidden.
+    pub fn forbids(&self, path: &RepoPath) -> bool {
+        let is_within = |place: &RepoPath| path == place || below(path, place);
+        self.protected_files.contains(path) || self.forbidden_paths.iter().any(is_within)
     }
 }
 
-/// Something that has to hold in a tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Condition {
-    /// What is asked of the path.
-    pub kind: ConditionKind,
-    /// The path.
-    pub path: RepoPath,
-}
-
-/// What a condition asks of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConditionKind {
-    /// A regular file is there.
-    FileExists,
-    /// No regular file is there.
-    FileAbsent,
+/// Whether a path lies below a directory.
+fn below(path: &RepoPath, directory: &RepoPath) -> bool {
+    let rest = path.as_str().strip_prefix(directory.as_str());
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether an order may be excused from the global verification: when the operator says so, or when it is the bootstrap
@@ -124,7 +142,6 @@ fn number_of(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn only_the_operator_or_a_planned_bootstrap_excuses_from_verification() {

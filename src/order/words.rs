@@ -44,6 +44,19 @@ pub fn split_command(command: &str) -> Result<Vec<String>, SplitError> {
     Ok(words)
 }
 
+/// Writes words as a command that splits into them again. Source: shell command language, IEEE Std 1003.1, section 2.2.
+pub fn join_command<S: AsRef<str>>(words: &[S]) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./=:,@%+".contains(character);
+    let quoted: Vec<_> = words
+        .iter()
+        .map(|word| match word.as_ref() {
+            word if !word.is_empty() && word.chars().all(is_plain) => word.to_owned(),
+            word => format!("'{}'", word.replace('\'', "'\\''")),
+        })
+        .collect();
+    quoted.join(" ")
+}
+
 fn single_quoted(characters: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), SplitError> {
     for character in characters {
         match character {
@@ -104,8 +117,7 @@ mod tests {
     proptest! {
         #[test]
         fn quoted_words_come_back_as_they_were(words in proptest::collection::vec(any::<String>(), 0..6)) {
-            let quoted: Vec<_> = words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
-            prop_assert_eq!(split_command(&quoted.join(" ")), Ok(words));
+            prop_assert_eq!(split_command(&join_command(&words)), Ok(words));
         }
 
         #[test]

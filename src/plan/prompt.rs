@@ -6,7 +6,7 @@
 use super::chain::Files;
 use super::complaint::Complaint;
 use super::{MAX_ORDERS, VERIFY_SCRIPT};
-use crate::llm::Request;
+use crate::llm::{Request, Schema};
 use crate::order::MAX_CONTEXT_FILES;
 use crate::types::{Sha256, escape_control, fenced, render_template};
 
@@ -53,7 +53,7 @@ pub fn prompt(spec: &str, files: &Files, previous: Option<&Revision>, model: Opt
              only if the spec asks for it."
         ),
         false => format!(
-            "The repository has no {VERIFY_SCRIPT} yet. WO-01 makes it and nothing else: a bash script with `set -euo \
+            "The repository has no {VERIFY_SCRIPT} yet. WO-01 makes it and nothing else, and its kind is bootstrap: a bash script with `set -euo \
              pipefail` that runs all tests, now and after every later order."
         ),
     };
@@ -81,7 +81,10 @@ pub fn prompt(spec: &str, files: &Files, previous: Option<&Revision>, model: Opt
         model,
         max_output_tokens: Some(MAX_OUTPUT_TOKENS),
         key: KEY.to_owned(),
-        schema: None,
+        schema: Some(Schema {
+            name: "plan",
+            schema: super::schema::answer(),
+        }),
     }
 }
 

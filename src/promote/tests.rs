@@ -1,7 +1,7 @@
 //! Promotion in real repositories; here and not in `tests/`, because only this crate can make a [`Passed`].
 
 use super::*;
-use crate::change::{ChangeSet, Write};
+use crate::change::{ChangeSet, Delete, Rename, Write};
 use crate::types::{FailureClass, Problem as _, RepoPath, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -80,8 +80,10 @@ fn changes(writes: &[(&str, &str)]) -> ChangeSet {
                 path: RepoPath::parse(path).unwrap(),
                 base_sha256: Sha256::EMPTY.to_string(),
                 content: (*content).to_owned(),
+                executable: None,
             })
             .collect(),
+        ..ChangeSet::default()
     }
 }
 
@@ -711,4 +713,158 @@ fn objects_are_on_disk_before_the_ref_moves_and_the_ref_before_success() {
     assert!(position("fsync(", "/refs/heads/factory/a.lock>") < moved, "{trace}");
     assert!(position("fsync(", ".git/refs/heads/factory>") > moved);
     assert!(position("fsync(", ".git/refs/heads>") > moved);
+}
+
+/// A change set with deletes and renames, each of a file of the base; an executable bit is kept unless it is said.
+fn moves(writes: &[(&str, &str)], deletes: &[&str], renames: &[(&str, &str, Option<bool>)]) -> ChangeSet {
+    let path = |text: &str| RepoPath::parse(text).unwrap();
+    ChangeSet {
+        deletes: deletes
+            .iter()
+            .map(|name| Delete {
+                path: path(name),
+                base_sha256: Sha256::EMPTY,
+            })
+            .collect(),
+        renames: renames
+            .iter()
+            .map(|(from, to, executable)| Rename {
+                from: path(from),
+                to: path(to),
+                base_sha256: Sha256::EMPTY,
+                executable: *executable,
+            })
+            .collect(),
+        ..changes(writes)
+    }
+}
+
+fn outcome(repo: &Repository, branch: &str, change_set: ChangeSet) -> Result<Outcome, PromoteError> {
+    let base = repo.head().unwrap().commit;
+    let target = target(repo, branch, BranchMode::CreateOrReuse, &[]).unwrap();
+    prepare(
+        repo,
+        Passed::for_tests(change_set, base),
+        target,
+        "a title",
+        &trailers(),
+    )
+}
+
+#[test]
+fn deletes_and_renames_are_in_the_commit_and_emptied_directories_are_not() {
+    let sandbox = Sandbox::new();
+    sandbox.write("deep/a/b/one", "1");
+    sandbox.write("deep/a/b/two", "2");
+    sandbox.write("deep/keep", "k");
+    std::fs::write(sandbox.dir().join("binary"), [0xff, 0, 0xfe]).unwrap();
+    sandbox.commit_all("more");
+    let repo = sandbox.open();
+    let change_set = moves(
+        &[("deep/new/file", "n")],
+        &["deep/a/b/one", "README"],
+        &[
+            ("deep/a/b/two", "two", Some(true)),
+            ("run.sh", "bin/run.sh", None),
+            ("binary", "data/binary", None),
+        ],
+    );
+    let Outcome::Prepared(prepared) = outcome(&repo, "factory/WO-7", change_set).unwrap() else {
+        panic!("it changes something");
+    };
+    let promotion = commit(&repo, prepared).unwrap();
+    let commit = promotion.commit.to_string();
+    let listed = sandbox.git(&["ls-tree", "-r", "--format=%(objectmode) %(path)", &commit]);
+    let expected = [
+        "100755 bin/run.sh",
+        "100644 data/binary",
+        "100644 deep/keep",
+        "100644 deep/new/file",
+        "100644 src/lib.py",
+        "100755 two",
+    ];
+    assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
+    let directories = sandbox.git(&["ls-tree", "-r", "-d", "--name-only", &commit]);
+    assert_eq!(
+        directories.lines().collect::<Vec<_>>(),
+        ["bin", "data", "deep", "deep/new", "src"]
+    );
+    let status = sandbox.git(&["diff", "--name-status", "-M", "HEAD", &commit]);
+    assert!(
+        status.contains("R100\trun.sh\tbin/run.sh") && status.contains("D\tREADME"),
+        "{status}"
+    );
+    sandbox.git(&["fsck", "--strict", "--full"]);
+}
+
+#[test]
+fn a_tree_may_become_empty() {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.open();
+    let change_set = moves(&[], &["README", "src/lib.py", "run.sh"], &[]);
+    let Outcome::Prepared(prepared) = outcome(&repo, "factory/WO-7", change_set).unwrap() else {
+        panic!("it changes something");
+    };
+    // The id of the tree of nothing, which is the same everywhere.
+    assert_eq!(
+        prepared.tree_id().to_string(),
+        "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+    );
+    commit(&repo, prepared).unwrap();
+}
+
+#[test]
+fn a_mode_alone_is_a_change_and_the_same_mode_is_none() {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.open();
+    let with_mode = |path: &str, content: &str, executable| {
+        let mut change_set = changes(&[(path, content)]);
+        change_set.writes[0].executable = Some(executable);
+        change_set
+    };
+    let made = outcome(&repo, "factory/WO-7", with_mode("README", "base\n", true)).unwrap();
+    assert!(matches!(made, Outcome::Prepared(_)));
+    for (path, content, executable) in [("README", "base\n", false), ("run.sh", "#!/bin/sh\n", true)] {
+        let same = outcome(&repo, "factory/WO-7", with_mode(path, content, executable)).unwrap();
+        assert!(matches!(same, Outcome::Unchanged), "{path}");
+    }
+}
+
+#[test]
+fn what_is_not_there_or_in_the_way_is_neither_deleted_nor_renamed() {
+    let sandbox = Sandbox::new();
+    symlink("README", sandbox.dir().join("link")).unwrap();
+    symlink("src", sandbox.dir().join("linked")).unwrap();
+    sandbox.commit_all("links");
+    let repo = sandbox.open();
+    for change_set in [
+        moves(&[], &["absent"], &[]),
+        moves(&[], &["link"], &[]),
+        moves(&[], &["src"], &[]),
+        moves(&[], &["linked/lib.py"], &[]),
+        moves(&[], &["README/x"], &[]),
+        moves(&[], &["README", "README"], &[]),
+        moves(&[], &[], &[("absent", "x", None)]),
+        moves(&[], &[], &[("link", "x", None)]),
+        moves(&[], &[], &[("src", "x", None)]),
+        moves(&[], &[], &[("README", "run.sh", None)]),
+        moves(&[], &[], &[("README", "src", None)]),
+        moves(&[], &[], &[("README", "link", None)]),
+        moves(&[], &[], &[("README", "linked/x", None)]),
+        moves(&[], &[], &[("README", "README/x", None)]),
+        moves(&[("x", "")], &[], &[("README", "x", None)]),
+        moves(&[("x/y", "")], &[], &[("README", "x", None)]),
+        moves(&[("README", "")], &["README"], &[]),
+        moves(&[("README/x", "")], &["README"], &[]),
+        moves(&[], &["README"], &[("run.sh", "README/x", None)]),
+    ] {
+        let error = outcome(&repo, "factory/WO-7", change_set.clone()).unwrap_err();
+        assert_eq!(error.class(), FailureClass::Proposal, "{change_set:?}: {error}");
+    }
+    let control = outcome(
+        &repo,
+        "factory/WO-7",
+        moves(&[("x", "")], &["README"], &[("run.sh", "y", None)]),
+    );
+    assert!(matches!(control, Ok(Outcome::Prepared(_))));
 }

@@ -1,7 +1,10 @@
-//! The model's raw answer → a change set, or everything that is wrong with it.
+//! The model's raw answer → what it proposes, or everything that is wrong with it.
+//!
+//! An answer says by `schema_version` which of the two forms it has; one that says nothing has the first.
 
 use super::Stage;
-use crate::change::{ChangeSet, Write};
+use super::draft::{Draft, Form, Operation};
+use super::operations;
 use crate::order::json::{Defects, Document, Pointer, Want, quote, unfence};
 use crate::types::{FailureClass, PathError, Problem, RepoPath};
 use serde::Serialize;
@@ -20,9 +23,13 @@ const PROPOSAL: Want = Want {
     what: "a proposal (an object)",
     example: "{\"summary\": \"…\", \"writes\": […]}",
 };
-const SUMMARY: Want = Want {
+pub(super) const SUMMARY: Want = Want {
     what: "a text",
     example: "\"summary\": \"Adds greet().\"",
+};
+const VERSION: Want = Want {
+    what: "a version that is known here",
+    example: "\"schema_version\": 2",
 };
 const WRITES: Want = Want {
     what: "a list of writes",
@@ -59,12 +66,16 @@ pub enum ProposeError {
     Unreadable {
         /// What ended the reading.
         defects: Defects,
+        /// The form that was asked for.
+        asked: Form,
     },
     /// It is JSON, but not a proposal within the limits.
     #[error("the answer is not a valid proposal:\n{defects}")]
     Invalid {
         /// Everything that is wrong with it.
         defects: Defects,
+        /// The form that was asked for.
+        asked: Form,
         /// [`Stage::OutOfScope`] when nothing is wrong but that git's own files are written.
         stage: Stage,
     },
@@ -86,13 +97,25 @@ impl Problem for ProposeError {
     }
 
     fn hint(&self) -> Option<String> {
-        let wanted =
-            "answer with one JSON object, {\"summary\": …, \"writes\": [{\"path\", \"base_sha256\", \"content\"}]}";
         Some(match self {
             ProposeError::TooLong { .. } => "propose fewer or smaller files".to_owned(),
-            ProposeError::Unreadable { .. } => format!("{wanted}, complete and without a word around it"),
-            ProposeError::Invalid { .. } => format!("{wanted}, and correct the places named"),
+            ProposeError::Unreadable { asked, .. } => {
+                format!("{}, complete and without a word around it", wanted(*asked))
+            }
+            ProposeError::Invalid { asked, .. } => format!("{}, and correct the places named", wanted(*asked)),
         })
+    }
+}
+
+fn wanted(form: Form) -> &'static str {
+    match form {
+        Form::Writes => {
+            "answer with one JSON object, {\"summary\": …, \"writes\": [{\"path\", \"base_sha256\", \"content\"}]}"
+        }
+        Form::Operations => {
+            "answer with one JSON object, {\"schema_version\": 2, \"result\": \"changes\", \"summary\": …, \
+             \"operations\": [{\"op\", …}]}"
+        }
     }
 }
 
@@ -100,9 +123,9 @@ impl Problem for ProposeError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Proposal {
-    /// Files to write.
-    Changes(ChangeSet),
-    /// Nothing is to be written: what the order asks for is there. A claim like any other.
+    /// Files to change.
+    Changes(Draft),
+    /// Nothing is to be changed: what the order asks for is there. A claim like any other.
     NoChange {
         /// Why, in the model's own words.
         summary: String,
@@ -116,15 +139,17 @@ pub enum Proposal {
 
 /// Reads the answer of a model: a JSON object, bare or in one code fence, with nothing around it but blanks.
 ///
-/// Fields that are not known are passed over. Whether the files may be written is asked by [`super::check`].
+/// In the first form fields that are not known are passed over, as its first readers did. Whether the files may be changed is
+/// asked by [`super::check`]. `asked` is the form that the prompt asked for; either is read.
 ///
 /// # Errors
 /// `Proposal`, with everything that is wrong at once.
-pub fn parse_answer(text: &str) -> Result<Proposal, ProposeError> {
+pub fn parse_answer(text: &str, asked: Form) -> Result<Proposal, ProposeError> {
     if text.len() > MAX_ANSWER_BYTES {
         return Err(ProposeError::TooLong { bytes: text.len() });
     }
-    let mut document = Document::read(text, unfence(text)).map_err(|defects| ProposeError::Unreadable { defects })?;
+    let mut document =
+        Document::read(text, unfence(text)).map_err(|defects| ProposeError::Unreadable { defects, asked })?;
     let root = document.take_root();
     let mut metadata_paths = 0;
     let proposal = read_proposal(&mut document, &root, &mut metadata_paths);
@@ -135,12 +160,19 @@ pub fn parse_answer(text: &str) -> Result<Proposal, ProposeError> {
     };
     document
         .finish(proposal)
-        .map_err(|defects| ProposeError::Invalid { defects, stage })
+        .map_err(|defects| ProposeError::Invalid { defects, asked, stage })
 }
 
 fn read_proposal(document: &mut Document<'_>, root: &Value, metadata_paths: &mut usize) -> Option<Proposal> {
     let at = &Pointer::root();
     let object = document.object(at, root, PROPOSAL)?;
+    match object.get("schema_version") {
+        None => {}
+        Some(version) if *version == 1 => {}
+        Some(version) if *version == 2 => return operations::read(document, object, metadata_paths),
+        // What it adds may be meant to limit what is done.
+        Some(version) => document.add_wrong(&at.key("schema_version"), version, VERSION),
+    }
     let summary = document.text(at, object, "summary", SUMMARY);
     let without_writes = !object.contains_key("writes");
     match object.get("kind").and_then(Value::as_str) {
@@ -168,20 +200,28 @@ fn read_proposal(document: &mut Document<'_>, root: &Value, metadata_paths: &mut
         .into_iter()
         .map(|(at, value)| read_write(document, &at, value, metadata_paths))
         .collect();
-    let total: usize = writes.iter().flatten().map(|write| write.content.len()).sum();
+    let total: usize = writes.iter().flatten().map(|(_, bytes)| bytes).sum();
     if total > MAX_PROPOSAL_BYTES {
         document.add(
             &at,
             format!("the contents have {total} bytes together; at most {MAX_PROPOSAL_BYTES} are taken"),
         );
     }
-    Some(Proposal::Changes(ChangeSet {
+    let operations = writes.into_iter().map(|write| write.map(|(operation, _)| operation));
+    Some(Proposal::Changes(Draft {
         summary: summary?.1.to_owned(),
-        writes: writes.into_iter().collect::<Option<_>>()?,
+        form: Form::Writes,
+        operations: operations.collect::<Option<_>>()?,
     }))
 }
 
-fn read_write(document: &mut Document<'_>, at: &Pointer, value: &Value, metadata_paths: &mut usize) -> Option<Write> {
+/// Reads a full write; gives the length of its content as well.
+fn read_write(
+    document: &mut Document<'_>,
+    at: &Pointer,
+    value: &Value,
+    metadata_paths: &mut usize,
+) -> Option<(Operation, usize)> {
     let object = document.object(at, value, WRITE)?;
     let path = document.text(at, object, "path", PATH);
     let path = path.and_then(|(at, text)| match RepoPath::parse(text) {
@@ -203,11 +243,14 @@ fn read_write(document: &mut Document<'_>, at: &Pointer, value: &Value, metadata
             ),
         );
     }
-    Some(Write {
+    let content = content?.1;
+    let operation = Operation::Write {
         path: path?,
         base_sha256: base_sha256?.1.to_owned(),
-        content: content?.1.to_owned(),
-    })
+        content: content.to_owned(),
+        executable: None,
+    };
+    Some((operation, content.len()))
 }
 
 #[cfg(test)]
@@ -216,12 +259,16 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    fn read(text: &str) -> Result<Proposal, ProposeError> {
+        parse_answer(text, Form::Writes)
+    }
+
     fn one_write(path: &str, content: &str) -> Value {
         json!({"summary": "s", "writes": [{"path": path, "base_sha256": "", "content": content}]})
     }
 
     fn refusal(text: &str) -> (Stage, String) {
-        let error = parse_answer(text).expect_err(text);
+        let error = read(text).expect_err(text);
         assert_eq!(error.class(), FailureClass::Proposal);
         (error.stage(), error.to_string())
     }
@@ -236,22 +283,19 @@ mod tests {
             format!("```json\r\n{bare}\r\n```  \n"),
             format!("```JSON5 x\n\n{bare}\n\n```"),
         ] {
-            let Proposal::Changes(change_set) = parse_answer(&text).expect(&text) else {
+            let Proposal::Changes(draft) = read(&text).expect(&text) else {
                 panic!("{text}");
             };
-            assert_eq!(
-                (
-                    change_set.writes[0].path.as_str(),
-                    change_set.writes[0].content.as_str()
-                ),
-                ("a.py", "```\n")
-            );
+            let Operation::Write { path, content, .. } = &draft.operations[0] else {
+                panic!("{text}");
+            };
+            assert_eq!((path.as_str(), content.as_str()), ("a.py", "```\n"));
         }
     }
 
     #[test]
     fn a_model_may_say_that_nothing_is_to_be_done_or_can_be() {
-        let parsed = |value: Value| parse_answer(&value.to_string());
+        let parsed = |value: Value| read(&value.to_string());
         let summary = "greet() is there".to_owned();
         assert_eq!(
             parsed(json!({"kind": "no_change", "summary": summary})).unwrap(),
@@ -271,6 +315,22 @@ mod tests {
             matches!(parsed(both), Ok(Proposal::Changes(_))),
             "files win: they are judged"
         );
+    }
+
+    #[test]
+    fn a_later_version_is_refused_and_the_first_may_say_so() {
+        let with = |version: Value| {
+            let mut value = one_write("a.py", "x");
+            value["schema_version"] = version;
+            read(&value.to_string())
+        };
+        assert!(with(json!(1)).is_ok());
+        for version in [json!(3), json!("1"), json!("2"), json!(null), json!(2.5)] {
+            let error = with(version.clone())
+                .expect_err("a version that nobody knows")
+                .to_string();
+            assert!(error.contains("/schema_version"), "{version}: {error}");
+        }
     }
 
     #[test]
@@ -309,8 +369,8 @@ mod tests {
 
     #[test]
     fn limits_count_bytes() {
-        assert!(parse_answer(&one_write("a", &"x".repeat(MAX_FILE_BYTES)).to_string()).is_ok());
-        assert!(parse_answer(&one_write("a", &"é".repeat(MAX_FILE_BYTES / 2 + 1)).to_string()).is_err());
+        assert!(read(&one_write("a", &"x".repeat(MAX_FILE_BYTES)).to_string()).is_ok());
+        assert!(read(&one_write("a", &"é".repeat(MAX_FILE_BYTES / 2 + 1)).to_string()).is_err());
         let third = "x".repeat(MAX_PROPOSAL_BYTES / 3 + 1);
         let writes: Vec<_> = ["a", "b", "c"]
             .map(|path| json!({"path": path, "base_sha256": "", "content": third}))
@@ -321,7 +381,7 @@ mod tests {
             "{text}"
         );
         let padded = format!("{}{}", " ".repeat(MAX_ANSWER_BYTES), one_write("a", "x"));
-        assert!(matches!(parse_answer(&padded), Err(ProposeError::TooLong { .. })));
+        assert!(matches!(read(&padded), Err(ProposeError::TooLong { .. })));
     }
 
     #[test]
@@ -340,17 +400,17 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            let _ = parse_answer(&text);
+            let _ = read(&text);
         }
 
         #[test]
         fn a_cut_or_damaged_answer_never_panics(cut in 0usize..200, replacement in any::<char>()) {
             let whole = format!("```json\n{}\n```", one_write("src/é.py", "print('é')\n"));
             let kept: String = whole.chars().take(cut).collect();
-            let _ = parse_answer(&kept);
+            let _ = read(&kept);
             let damaged: String =
                 whole.chars().enumerate().map(|(index, character)| if index == cut { replacement } else { character }).collect();
-            let _ = parse_answer(&damaged);
+            let _ = read(&damaged);
         }
     }
 
@@ -366,8 +426,8 @@ mod tests {
                 .iter()
                 .map(|size| json!({"path": path, "base_sha256": "", "content": "x".repeat(*size)}))
                 .collect();
-            if let Ok(Proposal::Changes(change_set)) = parse_answer(&json!({"summary": "", "writes": writes}).to_string()) {
-                prop_assert!(!change_set.writes.is_empty());
+            if let Ok(Proposal::Changes(draft)) = read(&json!({"summary": "", "writes": writes}).to_string()) {
+                prop_assert!(!draft.operations.is_empty());
                 prop_assert!(sizes.iter().all(|size| *size <= MAX_FILE_BYTES));
                 prop_assert!(sizes.iter().sum::<usize>() <= MAX_PROPOSAL_BYTES);
             }

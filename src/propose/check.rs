@@ -1,7 +1,8 @@
-//! Change set against order and base: may these files be written, and are they what the model took them for?
+//! A proposal against order and base: may these files be changed, and are they what the model took them for?
 
-use super::Stage;
-use crate::change::{BaseEntry, ChangeSet, Write};
+use super::draft::{Draft, Edit, Form, Operation};
+use super::{MAX_FILE_BYTES, MAX_PROPOSAL_BYTES, Stage, edits, scope};
+use crate::change::{BaseEntry, ChangeSet, Delete, Rename, Write};
 use crate::order::WorkOrder;
 use crate::order::json::quote;
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control};
@@ -12,14 +13,16 @@ use unicode_normalization::UnicodeNormalization as _;
 /// How many refusals are listed; the others are counted.
 const MAX_REFUSALS: usize = 50;
 
-/// One reason why a change set is refused.
+/// One reason why a proposal is refused.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Refusal {
-    /// How far the write came.
+    /// How far the operation came.
     pub stage: Stage,
-    /// Which of the writes, counted from zero.
-    pub write: usize,
-    /// The file that it writes.
+    /// The form of the answer, which says how the list of operations is called.
+    pub form: Form,
+    /// Which of the operations, counted from zero.
+    pub operation: usize,
+    /// The file that it is about.
     pub path: RepoPath,
     /// What is wrong and what is wanted.
     pub text: String,
@@ -29,18 +32,19 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "/writes/{}: {}: {}",
-            self.write,
+            "/{}/{}: {}: {}",
+            self.form.list(),
+            self.operation,
             escape_control(self.path.as_str()),
             self.text
         )
     }
 }
 
-/// All reasons why a change set is refused: at least one, and how many more there are than are listed.
+/// All reasons why a proposal is refused: at least one, and how many more there are than are listed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Refusals {
-    /// The first reasons, in the order of the writes.
+    /// The first reasons, in the order of the operations.
     pub listed: Vec<Refusal>,
     /// How many more there are.
     pub omitted: usize,
@@ -61,10 +65,10 @@ impl fmt::Display for Refusals {
     }
 }
 
-/// Why a change set was not found fit to be applied.
+/// Why a proposal was not found fit to be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError<E: std::error::Error + 'static> {
-    /// The change set is at fault.
+    /// The proposal is at fault.
     #[error("the proposal cannot be applied:\n{refusals}")]
     Refused {
         /// Everything that is wrong with it.
@@ -81,7 +85,7 @@ pub enum CheckError<E: std::error::Error + 'static> {
 }
 
 impl<E: std::error::Error + 'static> CheckError<E> {
-    /// How far the change set came; nothing when it is not at fault.
+    /// How far the proposal came; nothing when it is not at fault.
     pub fn stage(&self) -> Option<Stage> {
         match self {
             CheckError::Refused { refusals } => Some(refusals.stage),
@@ -112,89 +116,145 @@ impl<E: Problem + 'static> Problem for CheckError<E> {
     }
 }
 
-/// Checks that a change set writes only what the order allows, each file once and on the bytes that the base has, and
-/// that all of it can stand in one tree.
+/// What a path is to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// A file is written there, whether there is one or not.
+    Written,
+    /// A file has to be there.
+    Old,
+    /// Nothing may be there.
+    New,
+}
+
+/// Checks that a proposal changes only what the order allows, each file once and on the bytes that the base has, and
+/// that all of it can stand in one tree; makes the change set that it comes to.
 ///
 /// `entry` says what the base has at a path; it is asked only about paths that the order allows.
 ///
 /// # Errors
 /// `Proposal`, with everything that is wrong at once; or the class of what `entry` could not do.
 pub fn check<E: std::error::Error + 'static>(
-    change_set: &ChangeSet,
+    draft: &Draft,
     order: &WorkOrder,
     mut entry: impl FnMut(&RepoPath) -> Result<BaseEntry, E>,
-) -> Result<(), CheckError<E>> {
-    let allowed: HashSet<&RepoPath> = order.allowed_files.iter().collect();
-    let mut refusals: BTreeMap<(usize, Stage), String> = BTreeMap::new();
+) -> Result<ChangeSet, CheckError<E>> {
+    let mut found = Found::new(draft);
+    let mut change_set = ChangeSet {
+        summary: draft.summary.clone(),
+        ..ChangeSet::default()
+    };
     let mut in_scope = Vec::new();
     let mut asked = HashSet::new();
-    for (number, write) in change_set.writes.iter().enumerate() {
-        if !allowed.contains(&write.path) {
-            refusals.insert((number, Stage::OutOfScope), out_of_scope(order));
+    for (number, operation) in draft.operations.iter().enumerate() {
+        if let Some((path, text)) = scope::refuse(order, operation) {
+            found.refuse(number, Stage::OutOfScope, path, text);
             continue;
         }
-        in_scope.push((number, write));
-        if !asked.insert(&write.path) {
-            continue; // Written twice, which is refused below; the base need not be read again for each.
+        in_scope.push((number, operation));
+        if operation.paths().filter(|path| !asked.insert(*path)).count() > 0 {
+            continue; // A path is named twice, which is refused below; the base need not be read again for each.
         }
-        let found = entry(&write.path).map_err(|source| CheckError::Base {
-            path: write.path.clone(),
-            source,
-        })?;
-        if let Some((stage, text)) = refuse_entry(write, &found) {
-            refusals.insert((number, stage), text);
+        let mut base = None;
+        let mut is_fit = true;
+        for (path, side) in sides(operation) {
+            let there = entry(path).map_err(|source| CheckError::Base {
+                path: path.clone(),
+                source,
+            })?;
+            if let Some((stage, text)) = refuse_entry(operation, side, &there) {
+                found.refuse(number, stage, path, text);
+                is_fit = false;
+            }
+            base = base.or(Some(there));
+        }
+        if let Some(base) = base.filter(|_| is_fit)
+            && let Err((stage, path, text)) = resolve(order, operation, &base, &mut change_set)
+        {
+            found.refuse(number, stage, path, text);
         }
     }
-    refuse_spellings(&in_scope, &mut refusals);
-    refuse_nesting(&in_scope, &mut refusals);
-    let Some(stage) = refusals.keys().map(|(_, stage)| *stage).min() else {
-        return Ok(());
-    };
-    let omitted = refusals.len().saturating_sub(MAX_REFUSALS);
-    let listed = refusals.into_iter().take(MAX_REFUSALS).map(|((write, stage), text)| {
-        let path = change_set.writes[write].path.clone();
-        Refusal {
-            stage,
-            write,
-            path,
-            text,
+    refuse_spellings(&in_scope, &mut found);
+    refuse_nesting(&in_scope, &mut found);
+    refuse_size(&in_scope, &change_set, &mut found);
+    match found.into_refusals() {
+        None => Ok(change_set),
+        Some(refusals) => Err(CheckError::Refused { refusals }),
+    }
+}
+
+/// What was found against a proposal so far: at most one reason for each operation and stage.
+struct Found<'d> {
+    draft: &'d Draft,
+    refusals: BTreeMap<(usize, Stage), (&'d RepoPath, String)>,
+}
+
+impl<'d> Found<'d> {
+    fn new(draft: &'d Draft) -> Self {
+        Found {
+            draft,
+            refusals: BTreeMap::new(),
         }
-    });
-    Err(CheckError::Refused {
-        refusals: Refusals {
+    }
+
+    /// A refusal that was found earlier at this stage says as much; both need not be listed.
+    fn refuse(&mut self, operation: usize, stage: Stage, path: &'d RepoPath, text: String) {
+        self.refusals.entry((operation, stage)).or_insert((path, text));
+    }
+
+    /// How an operation is called in a message.
+    fn name(&self, operation: usize) -> String {
+        format!("/{}/{operation}", self.draft.form.list())
+    }
+
+    fn into_refusals(self) -> Option<Refusals> {
+        let stage = self.refusals.keys().map(|(_, stage)| *stage).min()?;
+        let omitted = self.refusals.len().saturating_sub(MAX_REFUSALS);
+        let form = self.draft.form;
+        let listed = self.refusals.into_iter().take(MAX_REFUSALS);
+        let listed = listed.map(|((operation, stage), (path, text))| Refusal {
+            stage,
+            form,
+            operation,
+            path: path.clone(),
+            text,
+        });
+        Some(Refusals {
             listed: listed.collect(),
             omitted,
             stage,
+        })
+    }
+}
+
+/// The paths of an operation with what they are to it; first the one whose bytes it names.
+fn sides(operation: &Operation) -> impl Iterator<Item = (&RepoPath, Side)> {
+    let (path, _) = operation.base();
+    let first = (
+        path,
+        if operation.needs_file() {
+            Side::Old
+        } else {
+            Side::Written
         },
-    })
-}
-
-fn out_of_scope(order: &WorkOrder) -> String {
-    const SHOWN: usize = 10;
-    let names: Vec<_> = order
-        .allowed_files
-        .iter()
-        .take(SHOWN)
-        .map(|path| quote(path.as_str()))
-        .collect();
-    let more = if order.allowed_files.len() > SHOWN {
-        " and others"
-    } else {
-        ""
+    );
+    let second = match operation {
+        Operation::Rename { to, .. } => Some((to, Side::New)),
+        Operation::Write { .. } | Operation::Replace { .. } | Operation::Delete { .. } => None,
     };
-    format!(
-        "the order does not allow this file; it allows {}{more}, literally",
-        names.join(", ")
-    )
+    std::iter::once(first).chain(second)
 }
 
-/// What the base has to say against a write.
-fn refuse_entry(write: &Write, found: &BaseEntry) -> Option<(Stage, String)> {
+/// What the base has to say against an operation at one of its paths.
+fn refuse_entry(operation: &Operation, side: Side, there: &BaseEntry) -> Option<(Stage, String)> {
     let refusal = |stage, text: &str| Some((stage, text.to_owned()));
-    match found {
+    match there {
         BaseEntry::Symlink => refusal(
             Stage::OutOfScope,
-            "the base has a symbolic link there, and links are not written through",
+            match side {
+                Side::Written => "the base has a symbolic link there, and links are not written through",
+                Side::Old | Side::New => "the base has a symbolic link there, and only regular files are changed",
+            },
         ),
         BaseEntry::BelowSymlink => refusal(
             Stage::OutOfScope,
@@ -209,18 +269,24 @@ fn refuse_entry(write: &Write, found: &BaseEntry) -> Option<(Stage, String)> {
             Stage::Unwritable,
             "a directory of the path is a regular file on the base",
         ),
-        BaseEntry::Absent | BaseEntry::File { .. } => refuse_stale(write, found),
+        BaseEntry::File { .. } if side == Side::New => refusal(
+            Stage::Unwritable,
+            "the base has a file there, and nothing is renamed onto another file",
+        ),
+        BaseEntry::Absent if side == Side::Old => refusal(Stage::Stale, "there is no such file on the base"),
+        BaseEntry::Absent | BaseEntry::File { .. } if side == Side::New => None,
+        BaseEntry::Absent | BaseEntry::File { .. } => refuse_stale(operation.base().1, there),
     }
 }
 
-fn refuse_stale(write: &Write, found: &BaseEntry) -> Option<(Stage, String)> {
+fn refuse_stale(base_sha256: &str, found: &BaseEntry) -> Option<(Stage, String)> {
     let wanted = found.base_sha256();
-    if write.base_sha256 == wanted.to_string() {
+    if base_sha256 == wanted.to_string() {
         return None;
     }
-    let named = quote(&write.base_sha256);
+    let named = quote(base_sha256);
     let text = match found {
-        BaseEntry::File { .. } if write.base_sha256 == Sha256::EMPTY.to_string() => {
+        BaseEntry::File { .. } if base_sha256 == Sha256::EMPTY.to_string() => {
             format!("base_sha256 is that of a new file, but the file exists on the base with the digest {wanted}")
         }
         BaseEntry::File { .. } => format!("base_sha256 is {named}, but the file on the base has the digest {wanted}"),
@@ -229,50 +295,164 @@ fn refuse_stale(write: &Write, found: &BaseEntry) -> Option<(Stage, String)> {
     Some((Stage::Stale, text))
 }
 
-/// Refuses writes to paths that are one file to some file system: the same path, or one that differs only in case or in
+/// Adds to the change set what an operation comes to on `base`, which is what stands where it starts from.
+fn resolve<'d>(
+    order: &WorkOrder,
+    operation: &'d Operation,
+    base: &BaseEntry,
+    change_set: &mut ChangeSet,
+) -> Result<(), (Stage, &'d RepoPath, String)> {
+    let made_executable = |path: &RepoPath| order.executable_files.contains(path).then_some(true);
+    match operation {
+        Operation::Write {
+            path,
+            base_sha256,
+            content,
+            executable: claim,
+        } => {
+            let executable = made_executable(path);
+            let becomes = executable.unwrap_or(matches!(base, BaseEntry::File { executable: true, .. }));
+            if let Some(claim) = claim.filter(|claim| *claim != becomes) {
+                let text = format!(
+                    "it is said to be {}, and the order makes it {}; leave `executable` away",
+                    mode_name(claim),
+                    mode_name(becomes)
+                );
+                return Err((Stage::OutOfScope, path, text));
+            }
+            change_set.writes.push(Write {
+                path: path.clone(),
+                base_sha256: base_sha256.clone(),
+                content: content.clone(),
+                executable,
+            });
+        }
+        Operation::Replace {
+            path,
+            base_sha256,
+            edits,
+        } => {
+            let content = edited(base, edits).map_err(|(stage, text)| (stage, path, text))?;
+            change_set.writes.push(Write {
+                path: path.clone(),
+                base_sha256: base_sha256.clone(),
+                content,
+                executable: made_executable(path),
+            });
+        }
+        Operation::Delete { path, .. } => change_set.deletes.push(Delete {
+            path: path.clone(),
+            base_sha256: base.base_sha256(),
+        }),
+        Operation::Rename { from, to, .. } => change_set.renames.push(Rename {
+            from: from.clone(),
+            to: to.clone(),
+            base_sha256: base.base_sha256(),
+            executable: made_executable(to),
+        }),
+    }
+    Ok(())
+}
+
+fn mode_name(executable: bool) -> &'static str {
+    if executable { "executable" } else { "not executable" }
+}
+
+/// The bytes that edits make of a file.
+fn edited(base: &BaseEntry, edits: &[Edit]) -> Result<String, (Stage, String)> {
+    let BaseEntry::File { content, .. } = base else {
+        return Err((Stage::Stale, "there is no such file on the base".to_owned()));
+    };
+    if content.len() > MAX_PROPOSAL_BYTES {
+        let text = format!(
+            "the file has {} bytes, and files of more than {MAX_PROPOSAL_BYTES} are not edited",
+            content.len()
+        );
+        return Err((Stage::Unwritable, text));
+    }
+    let Ok(text) = std::str::from_utf8(content) else {
+        let text = "the file is not UTF-8, and so no text in it can be named; write it whole, or leave it".to_owned();
+        return Err((Stage::Unwritable, text));
+    };
+    let content =
+        edits::apply(text, edits).map_err(|(number, text)| (Stage::Stale, format!("/edits/{number}: {text}")))?;
+    if content.len() > MAX_FILE_BYTES {
+        let text = format!(
+            "the file would have {} bytes; at most {MAX_FILE_BYTES} are taken",
+            content.len()
+        );
+        return Err((Stage::Unwritable, text));
+    }
+    Ok(content)
+}
+
+/// Refuses operations on paths that are one file to some file system: the same path, or one that differs only in case or in
 /// the composition of its letters.
-fn refuse_spellings(writes: &[(usize, &Write)], refusals: &mut BTreeMap<(usize, Stage), String>) {
+fn refuse_spellings<'d>(operations: &[(usize, &'d Operation)], found: &mut Found<'d>) {
     let mut first = BTreeMap::new();
-    for (number, write) in writes {
-        match first.entry(fold(write.path.as_str())) {
-            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert((*number, &write.path))),
-            std::collections::btree_map::Entry::Occupied(entry) => {
-                let (earlier, path) = *entry.get();
-                let text = match *path == write.path {
-                    true => format!("the file is written already by /writes/{earlier}; write each file once"),
-                    false => {
-                        format!("this is the same file as /writes/{earlier} where file systems fold case or letters")
-                    }
-                };
-                // A refusal that the base gave at this stage says as much; both need not be listed.
-                refusals.entry((*number, Stage::OutOfScope)).or_insert(text);
+    for (number, operation) in operations {
+        for path in operation.paths() {
+            match first.entry(fold(path.as_str())) {
+                std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert((*number, path))),
+                std::collections::btree_map::Entry::Occupied(entry) => {
+                    let (earlier, other) = *entry.get();
+                    let (earlier, form) = (found.name(earlier), found.draft.form);
+                    let text = match (form, *other == *path) {
+                        (Form::Writes, true) => {
+                            format!("the file is written already by {earlier}; write each file once")
+                        }
+                        (Form::Operations, true) => {
+                            format!("the file is changed already by {earlier}; name each file once")
+                        }
+                        (_, false) => {
+                            format!("this is the same file as {earlier} where file systems fold case or letters")
+                        }
+                    };
+                    found.refuse(*number, Stage::OutOfScope, path, text);
+                }
             }
         }
     }
 }
 
-/// Refuses writes below a path that another write makes a file.
-fn refuse_nesting(writes: &[(usize, &Write)], refusals: &mut BTreeMap<(usize, Stage), String>) {
-    let mut sorted: Vec<_> = writes
+/// Refuses files below a path that another operation makes a file.
+fn refuse_nesting<'d>(operations: &[(usize, &'d Operation)], found: &mut Found<'d>) {
+    let made = operations
         .iter()
-        .map(|(number, write)| (fold(write.path.as_str()), *number))
-        .collect();
+        .filter_map(|(number, operation)| Some((operation.made()?, *number)));
+    let mut sorted: Vec<_> = made.map(|(path, number)| (fold(path.as_str()), number, path)).collect();
     // With the separator as the smallest character, what is below a path follows it immediately.
-    sorted.sort_by_cached_key(|(path, number)| (path.replace('/', "\0"), *number));
-    let mut file: Option<&(String, usize)> = None;
+    sorted.sort_by_cached_key(|(path, number, _)| (path.replace('/', "\0"), *number));
+    let mut file: Option<&(String, usize, &RepoPath)> = None;
     for candidate in &sorted {
-        let (path, number) = candidate;
-        let below = |(file, _): &&(String, usize)| {
-            path.strip_prefix(file.as_str())
+        let (folded, number, path) = candidate;
+        let below = |(file, _, _): &&(String, usize, &RepoPath)| {
+            folded
+                .strip_prefix(file.as_str())
                 .is_some_and(|rest| rest.starts_with('/'))
         };
         match file.filter(below) {
-            Some((_, other)) => {
-                let text =
-                    format!("/writes/{other} makes a directory of this path a file; only one of them can be written");
-                refusals.entry((*number, Stage::Unwritable)).or_insert(text);
+            Some((_, other, _)) => {
+                let other = found.name(*other);
+                let text = format!("{other} makes a directory of this path a file; only one of them can be written");
+                found.refuse(*number, Stage::Unwritable, path, text);
             }
             None => file = Some(candidate),
+        }
+    }
+}
+
+/// Refuses edits whose results are too much together with everything else.
+fn refuse_size<'d>(operations: &[(usize, &'d Operation)], change_set: &ChangeSet, found: &mut Found<'d>) {
+    let total: usize = change_set.writes.iter().map(|write| write.content.len()).sum();
+    if total <= MAX_PROPOSAL_BYTES {
+        return;
+    }
+    // What is written whole was counted when it was read.
+    for (number, operation) in operations {
+        if let Operation::Replace { path, .. } = operation {
+            let text = format!("the files have {total} bytes together; at most {MAX_PROPOSAL_BYTES} are taken");
+            found.refuse(*number, Stage::Unwritable, path, text);
         }
     }
 }
@@ -291,7 +471,7 @@ fn fold(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::order;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::collections::HashMap;
     use std::convert::Infallible;
 
@@ -310,20 +490,22 @@ mod tests {
             "acceptance_commands": ["true"], "context_files": []
         });
         let order = order::parse(text.to_string().as_bytes()).expect("a valid order");
-        let writes = writes.iter().map(|(path, base)| Write {
+        let writes = writes.iter().map(|(path, base)| Operation::Write {
             path: RepoPath::parse(path).expect("a valid path"),
             base_sha256: (*base).to_owned(),
             content: "x".to_owned(),
+            executable: None,
         });
-        let change_set = ChangeSet {
+        let draft = Draft {
             summary: "s".to_owned(),
-            writes: writes.collect(),
+            form: Form::Writes,
+            operations: writes.collect(),
         };
         let base: HashMap<_, _> = base.iter().cloned().collect();
         let entry =
             |path: &RepoPath| Ok::<_, Infallible>(base.get(path.as_str()).cloned().unwrap_or(BaseEntry::Absent));
-        match check(&change_set, &order, entry) {
-            Ok(()) => None,
+        match check(&draft, &order, entry) {
+            Ok(_) => None,
             Err(CheckError::Refused { refusals }) => Some(refusals),
             Err(CheckError::Base { source, .. }) => match source {},
         }
@@ -448,6 +630,224 @@ mod tests {
         assert_eq!(
             (refusals.listed.len(), refusals.omitted),
             (MAX_REFUSALS, 1000 - MAX_REFUSALS)
+        );
+    }
+
+    /// An order of version 2 with these lists, by their names.
+    fn second_order(lists: &Value) -> WorkOrder {
+        let mut order = json!({
+            "schema_version": 2, "id": "WO-02", "title": "t", "kind": "modify", "intent": "i", "depends_on": [],
+            "acceptance": [{"argv": ["true"]}]
+        });
+        for (key, list) in lists.as_object().expect("lists by name") {
+            order[key] = list.clone();
+        }
+        order::parse(order.to_string().as_bytes()).expect("a valid order")
+    }
+
+    /// What the operations of an answer come to.
+    fn checked(base: &[(&str, BaseEntry)], lists: &Value, operations: &Value) -> Result<ChangeSet, Refusals> {
+        let answer = json!({"schema_version": 2, "result": "changes", "summary": "s", "operations": operations});
+        let parsed = super::super::parse_answer(&answer.to_string(), Form::Operations).expect("a proposal");
+        let super::super::Proposal::Changes(draft) = parsed else {
+            panic!("{operations}");
+        };
+        let base: HashMap<_, _> = base.iter().cloned().collect();
+        let entry =
+            |path: &RepoPath| Ok::<_, Infallible>(base.get(path.as_str()).cloned().unwrap_or(BaseEntry::Absent));
+        check(&draft, &second_order(lists), entry).map_err(|error| match error {
+            CheckError::Refused { refusals } => refusals,
+            CheckError::Base { source, .. } => match source {},
+        })
+    }
+
+    fn sha256(text: &str) -> String {
+        Sha256::of(text.as_bytes()).to_string()
+    }
+
+    #[test]
+    fn operations_come_to_final_bytes() {
+        let base = [
+            ("a.py", file("one\ntwo\n")),
+            ("d.py", file("d")),
+            ("old.sh", file("sh")),
+        ];
+        let lists = json!({
+            "allowed_files": ["a.py", "bin/x"], "allowed_deletes": ["d.py"], "executable_files": ["bin/x"],
+            "allowed_renames": [{"from": "old.sh", "to": "new.sh"}]
+        });
+        let operations = json!([
+            {"op": "replace", "path": "a.py", "base_sha256": sha256("one\ntwo\n"), "edits": [{"find": "two", "replace": "2"}]},
+            {"op": "write", "path": "bin/x", "base_sha256": NEW, "content": "#!\0\r\n"},
+            {"op": "delete", "path": "d.py", "base_sha256": sha256("d")},
+            {"op": "rename", "from": "old.sh", "to": "new.sh", "base_sha256": sha256("sh")}
+        ]);
+        let change_set = checked(&base, &lists, &operations).expect("all of it is allowed");
+        let contents: Vec<_> = change_set.writes.iter().map(|write| write.content.as_str()).collect();
+        assert_eq!(contents, ["one\n2\n", "#!\0\r\n"]);
+        assert_eq!(change_set.writes[1].executable, Some(true));
+        assert_eq!(change_set.deletes[0].path.as_str(), "d.py");
+        assert_eq!(
+            (change_set.renames[0].from.as_str(), change_set.renames[0].to.as_str()),
+            ("old.sh", "new.sh")
+        );
+        assert_eq!(change_set.renames[0].executable, None, "it stays what it is");
+    }
+
+    /// Each operation alone, with the stage at which it is refused; the control is that of the test above.
+    #[test]
+    fn what_no_list_allows_is_refused_for_each_operation() {
+        let base = [("a", file("a")), ("b", file("b")), ("p", file("p")), ("v/x", file("x"))];
+        let lists = json!({
+            "allowed_files": ["a"], "allowed_deletes": ["b"], "allowed_renames": [{"from": "c", "to": "e"}],
+            "protected_files": ["p"], "forbidden_paths": ["v"]
+        });
+        let digest = sha256("a");
+        for operation in [
+            json!({"op": "write", "path": "b", "base_sha256": sha256("b"), "content": "x"}),
+            json!({"op": "write", "path": "e", "base_sha256": NEW, "content": "x"}),
+            json!({"op": "replace", "path": "b", "base_sha256": sha256("b"), "edits": [{"find": "b", "replace": "c"}]}),
+            json!({"op": "delete", "path": "a", "base_sha256": digest}),
+            json!({"op": "delete", "path": "c", "base_sha256": digest}),
+            json!({"op": "rename", "from": "c", "to": "a", "base_sha256": digest}),
+            json!({"op": "rename", "from": "e", "to": "c", "base_sha256": digest}),
+            json!({"op": "rename", "from": "a", "to": "e", "base_sha256": digest}),
+            json!({"op": "write", "path": "p", "base_sha256": sha256("p"), "content": "x"}),
+            json!({"op": "delete", "path": "p", "base_sha256": sha256("p")}),
+            json!({"op": "rename", "from": "p", "to": "e", "base_sha256": sha256("p")}),
+            json!({"op": "rename", "from": "c", "to": "v/new", "base_sha256": digest}),
+            json!({"op": "delete", "path": "v/x", "base_sha256": sha256("x")}),
+            json!({"op": "write", "path": "a", "base_sha256": digest, "content": "x", "executable": true}),
+        ] {
+            let refusals = checked(&base, &lists, &json!([operation])).expect_err("nothing allows it");
+            assert_eq!(refusals.stage, Stage::OutOfScope, "{operation}");
+        }
+        let fine = json!([{"op": "write", "path": "a", "base_sha256": digest, "content": "x", "executable": false}]);
+        assert!(checked(&base, &lists, &fine).is_ok());
+    }
+
+    #[test]
+    fn what_the_base_has_decides_what_can_go_or_be_renamed() {
+        let lists = json!({"allowed_deletes": ["a"], "allowed_renames": [{"from": "f", "to": "t"}]});
+        let delete = json!([{"op": "delete", "path": "a", "base_sha256": sha256("old")}]);
+        let rename = json!([{"op": "rename", "from": "f", "to": "t", "base_sha256": sha256("old")}]);
+        for (entry, as_old, as_new) in [
+            (BaseEntry::Absent, Some(Stage::Stale), None),
+            (file("old"), None, Some(Stage::Unwritable)),
+            (file("other"), Some(Stage::Stale), Some(Stage::Unwritable)),
+            (BaseEntry::Symlink, Some(Stage::OutOfScope), Some(Stage::OutOfScope)),
+            (
+                BaseEntry::BelowSymlink,
+                Some(Stage::OutOfScope),
+                Some(Stage::OutOfScope),
+            ),
+            (BaseEntry::Submodule, Some(Stage::OutOfScope), Some(Stage::OutOfScope)),
+            (BaseEntry::Directory, Some(Stage::Unwritable), Some(Stage::Unwritable)),
+            (BaseEntry::BelowFile, Some(Stage::Unwritable), Some(Stage::Unwritable)),
+        ] {
+            let stage = |base: &[(&str, BaseEntry)], operations| {
+                checked(base, &lists, operations).err().map(|refusals| refusals.stage)
+            };
+            assert_eq!(stage(&[("a", entry.clone())], &delete), as_old, "delete {entry:?}");
+            assert_eq!(stage(&[("f", entry.clone())], &rename), as_old, "rename {entry:?}");
+            let onto = [("f", file("old")), ("t", entry.clone())];
+            assert_eq!(stage(&onto, &rename), as_new, "rename onto {entry:?}");
+        }
+    }
+
+    #[test]
+    fn operations_that_meet_at_one_path_are_refused() {
+        let base = [("a", file("a")), ("b", file("b")), ("d/x", file("x"))];
+        let lists = json!({
+            "allowed_files": ["a", "c", "A", "d/y", "n/m"], "allowed_deletes": ["b", "d/x"],
+            "allowed_renames": [{"from": "a", "to": "c"}, {"from": "b", "to": "n"}, {"from": "d/x", "to": "B"}]
+        });
+        let write = |path: &str, old: &str| json!({"op": "write", "path": path, "base_sha256": old, "content": "x"});
+        let delete = |path: &str| json!({"op": "delete", "path": path, "base_sha256": sha256(&path[path.len() - 1..])});
+        let rename = |from: &str, to: &str| json!({"op": "rename", "from": from, "to": to, "base_sha256": sha256(&from[from.len() - 1..])});
+        for (operations, expected) in [
+            (
+                json!([write("a", &sha256("a")), rename("a", "c")]),
+                Some(Stage::OutOfScope),
+            ),
+            (json!([rename("a", "c"), write("c", NEW)]), Some(Stage::OutOfScope)),
+            (json!([delete("b"), delete("b")]), Some(Stage::OutOfScope)),
+            (json!([delete("b"), rename("b", "n")]), Some(Stage::OutOfScope)),
+            (json!([rename("a", "c"), write("A", NEW)]), Some(Stage::OutOfScope)),
+            (json!([delete("b"), rename("d/x", "B")]), Some(Stage::OutOfScope)),
+            (json!([rename("b", "n"), write("n/m", NEW)]), Some(Stage::Unwritable)),
+            // The last file of a directory goes, and another one comes.
+            (json!([delete("d/x"), write("d/y", NEW)]), None),
+            (json!([rename("a", "c"), delete("b")]), None),
+        ] {
+            let stage = checked(&base, &lists, &operations).err().map(|refusals| refusals.stage);
+            assert_eq!(stage, expected, "{operations}");
+        }
+    }
+
+    #[test]
+    fn an_edit_that_cannot_be_made_says_which_and_why() {
+        let lists = json!({"allowed_files": ["a", "bytes", "new"]});
+        let bytes = BaseEntry::File {
+            content: vec![0xff, 0xfe],
+            executable: false,
+        };
+        let base = [("a", file("x x")), ("bytes", bytes)];
+        let replace = |path: &str, digest: String, find: &str| json!([{"op": "replace", "path": path, "base_sha256": digest, "edits": [{"find": find, "replace": "y"}]}]);
+        for (operations, stage, why) in [
+            (
+                replace("a", sha256("x x"), "x"),
+                Stage::Stale,
+                "/edits/0: `x` is in the file more than once",
+            ),
+            (
+                replace("a", sha256("x x"), "z"),
+                Stage::Stale,
+                "/edits/0: `z` is not in the file",
+            ),
+            (replace("a", sha256("other"), "x x"), Stage::Stale, "has the digest"),
+            (replace("new", NEW.to_owned(), "x"), Stage::Stale, "no such file"),
+            (
+                replace("bytes", Sha256::of(&[0xff, 0xfe]).to_string(), "x"),
+                Stage::Unwritable,
+                "not UTF-8",
+            ),
+        ] {
+            let refusals = checked(&base, &lists, &operations).expect_err(why);
+            assert_eq!(refusals.stage, stage, "{why}");
+            assert!(refusals.to_string().starts_with("/operations/0: "), "{refusals}");
+            assert!(refusals.to_string().contains(why), "{refusals}");
+        }
+    }
+
+    #[test]
+    fn edits_cannot_make_more_than_could_be_written() {
+        let half = "x".repeat(MAX_FILE_BYTES / 2);
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let base: Vec<_> = names.iter().map(|name| (*name, file(&format!("{half}!")))).collect();
+        let lists = json!({"allowed_files": names});
+        let replace = |name: &str, by: &str| {
+            let digest = sha256(&format!("{half}!"));
+            json!({"op": "replace", "path": name, "base_sha256": digest, "edits": [{"find": "!", "replace": by}]})
+        };
+        let too_large = checked(
+            &base,
+            &lists,
+            &json!([replace("a", &"y".repeat(MAX_FILE_BYTES / 2 + 1))]),
+        );
+        assert_eq!(too_large.expect_err("one file").stage, Stage::Unwritable);
+        let many = json!(names.map(|name| replace(name, "?")));
+        assert_eq!(
+            checked(&base, &lists, &many).expect_err("together").stage,
+            Stage::Unwritable
+        );
+        assert!(
+            checked(
+                &base,
+                &lists,
+                &json!(names[..4].iter().map(|name| replace(name, "?")).collect::<Vec<_>>())
+            )
+            .is_ok()
         );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! - The answer is hostile: it is bounded before it is read, and nothing in it is repaired or guessed.
 //! - Every refusal says all that is wrong at once, in words that can be handed back as the reason for the next attempt.
-//! - A change set that passed [`check`] writes only files that the order allows, each on the bytes that the model saw.
+//! - A change set that passed [`check`] changes only files that the order allows, each on the bytes that the model saw, and
+//!   holds final bytes: edits are made there, and nowhere later.
 //! - Credentials and symbolic links are not shown, whatever the order names.
 //! - Nothing here asks a model, reads a file or writes one: the base is reached through a function of the caller.
 
@@ -10,13 +11,19 @@ mod answer;
 mod check;
 mod context;
 mod credential;
+mod draft;
+mod edits;
 mod exposure;
+mod operations;
 mod prompt;
+pub mod schema;
+mod scope;
 
 pub use answer::{MAX_ANSWER_BYTES, MAX_FILE_BYTES, MAX_PROPOSAL_BYTES, Proposal, ProposeError, parse_answer};
 pub use check::{CheckError, Refusal, Refusals, check};
 pub use context::{ContextFile, MAX_CONTEXT_BYTES, Shown, read_context};
 pub use credential::{Credential, credential_in, credential_name, without_credentials};
+pub use draft::{Draft, Edit, Form, Operation};
 pub use exposure::{Exposure, Why, exposures};
 pub use prompt::{FailureBrief, Prompt, prompt, template_digest};
 
@@ -29,7 +36,7 @@ use std::fmt;
 pub enum Stage {
     /// The answer is no proposal.
     Unparseable,
-    /// It writes what the order does not allow, or what no order can allow.
+    /// It changes what the order does not allow, or what no order can allow.
     OutOfScope,
     /// It replaces other bytes than those on the base.
     Stale,

@@ -1,16 +1,20 @@
 //! What the model is asked.
 //!
-//! - The same order, context and brief give the same prompt, byte for byte.
+//! - The same order, context and brief give the same prompt, byte for byte. That of an order of version 1 stays as it is:
+//!   recorded answers are found by what was asked.
+//! - What an order keeps from the model stands in no prompt.
 //! - Text from the repository and from commands stands between marks that it cannot forge, and is called data.
 
 use super::context::{ContextFile, Shown};
 use super::{MAX_FILE_BYTES, MAX_PROPOSAL_BYTES};
-use crate::order::WorkOrder;
+use crate::order::{AcceptanceCommand, Condition, Expect, TextMatch, Version, Visibility, WorkOrder, canonical_json};
 use crate::types::{Sha256, fenced, render_template};
 use serde::{Deserialize, Serialize};
 
 const SYSTEM: &str = include_str!("system.txt");
 const USER: &str = include_str!("user.txt");
+const SYSTEM_2: &str = include_str!("system2.txt");
+const USER_2: &str = include_str!("user2.txt");
 
 /// A question to a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,19 +44,27 @@ pub struct FailureBrief {
 
 /// Builds the prompt for one attempt; `previous` is why the one before was refused.
 pub fn prompt(order: &WorkOrder, context: &[ContextFile], previous: Option<&FailureBrief>) -> Prompt {
+    let (system, user) = match order.version {
+        Version::V1 => (SYSTEM, first_user(order, context, previous)),
+        Version::V2 => (SYSTEM_2, second_user(order, context, previous)),
+    };
     let system = render_template(
-        SYSTEM,
+        system,
         &[
             ("EMPTY_SHA256", &Sha256::EMPTY.to_string()),
             ("MAX_FILE_BYTES", &MAX_FILE_BYTES.to_string()),
             ("MAX_PROPOSAL_BYTES", &MAX_PROPOSAL_BYTES.to_string()),
         ],
     );
+    Prompt { system, user }
+}
+
+fn first_user(order: &WorkOrder, context: &[ContextFile], previous: Option<&FailureBrief>) -> String {
     let postconditions = order
         .postconditions
         .iter()
-        .map(|condition| format!("the file {} exists", condition.path));
-    let user = render_template(
+        .filter_map(|condition| Some(format!("the file {} exists", condition.path()?)));
+    render_template(
         USER,
         &[
             ("ID", &order.id),
@@ -69,13 +81,119 @@ pub fn prompt(order: &WorkOrder, context: &[ContextFile], previous: Option<&Fail
             ("CONTEXT", &context_section(order, context)),
             ("PREVIOUS", &previous.map(previous_section).unwrap_or_default()),
         ],
-    );
-    Prompt { system, user }
+    )
 }
 
-/// Names the texts around what an order says: another wording asks another question.
-pub fn template_digest() -> Sha256 {
-    Sha256::of(format!("{SYSTEM}\u{0}{USER}").as_bytes())
+fn second_user(order: &WorkOrder, context: &[ContextFile], previous: Option<&FailureBrief>) -> String {
+    let kind = order
+        .kind
+        .map_or_else(String::new, |kind| format!("Kind of work: {}\n", kind.as_str()));
+    let renames = order
+        .allowed_renames
+        .iter()
+        .map(|rename| format!("{} to {}", rename.from, rename.to));
+    let untouchable = order.protected_files.iter().chain(&order.forbidden_paths);
+    render_template(
+        USER_2,
+        &[
+            ("ID", &order.id),
+            ("TITLE", &order.title),
+            ("KIND", &kind),
+            ("INTENT", &order.intent),
+            ("ALLOWED_FILES", &bullets(order.allowed_files.iter())),
+            ("ALLOWED_DELETES", &bullets(order.allowed_deletes.iter())),
+            ("ALLOWED_RENAMES", &bullets(renames)),
+            ("EXECUTABLE_FILES", &bullets(order.executable_files.iter())),
+            ("FORBIDDEN_PATHS", &bullets(untouchable)),
+            ("FORBIDDEN", &bullets(order.forbidden.iter())),
+            (
+                "POSTCONDITIONS",
+                &bullets(order.postconditions.iter().filter_map(condition_text)),
+            ),
+            (
+                "ACCEPTANCE_COMMANDS",
+                &bullets(order.acceptance_commands.iter().filter_map(command_text)),
+            ),
+            ("NOTES", order.notes.as_deref().unwrap_or("(none)")),
+            ("CONTEXT", &context_section(order, context)),
+            ("PREVIOUS", &previous.map(previous_section).unwrap_or_default()),
+        ],
+    )
+}
+
+fn condition_text(condition: &Condition) -> Option<String> {
+    match condition {
+        Condition::FileExists { path } => Some(format!("the file {path} exists")),
+        Condition::FileAbsent { path } => Some(format!("there is no file {path}")),
+        Condition::FileSha256 { path, sha256 } => Some(format!("the file {path} has the sha256 {sha256}")),
+        // No proposal can see to these.
+        Condition::OrderDone { .. } | Condition::Tool { .. } => None,
+    }
+}
+
+/// What the model is told of a command before it proposes: no more than it is told when the command fails.
+fn command_text(command: &AcceptanceCommand) -> Option<String> {
+    match command.visibility {
+        Visibility::Full => {}
+        Visibility::Summary => return Some(format!("{} (what it has to show is not told)", command.text)),
+        Visibility::None => return None,
+    }
+    let AcceptanceCommand {
+        cwd,
+        env,
+        stdin,
+        expect,
+        runs,
+        ..
+    } = command;
+    let mut text = command.text.clone();
+    let mut add = |line: String| text.push_str(&format!("\n  {line}"));
+    if let Some(cwd) = cwd {
+        add(format!("in the directory {cwd}"));
+    }
+    for (name, value) in env {
+        add(format!("with the variable {name} set to {}", json_text(value)));
+    }
+    if let Some(stdin) = stdin {
+        add(format!("reading {} from standard input", json_text(stdin)));
+    }
+    expectations(expect).for_each(&mut add);
+    if *runs > 1 {
+        add(format!("run {runs} times, each time with the same result"));
+    }
+    Some(text)
+}
+
+fn expectations(expect: &Expect) -> impl Iterator<Item = String> {
+    let exit = std::iter::once(format!("it must exit with code {}", expect.exit));
+    let stdout = expect.stdout.iter().map(|wanted| match wanted {
+        TextMatch::Equals(text) => format!("its standard output must be {}", json_text(text)),
+        TextMatch::Contains(text) => format!("its standard output must contain {}", json_text(text)),
+    });
+    let values = expect.json.iter().map(|(pointer, value)| {
+        let value = String::from_utf8_lossy(&canonical_json(value)).into_owned();
+        format!(
+            "its standard output must be JSON with {value} at {}",
+            json_text(pointer)
+        )
+    });
+    let files = expect.files.iter();
+    let files = files.map(|(path, sha256)| format!("it must leave the file {path} with the sha256 {sha256}"));
+    exit.chain(stdout).chain(values).chain(files)
+}
+
+/// A text on one line, with an end that it cannot forge.
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Names the texts around what an order of this version says: another wording asks another question.
+pub fn template_digest(version: Version) -> Sha256 {
+    let (system, user) = match version {
+        Version::V1 => (SYSTEM, USER),
+        Version::V2 => (SYSTEM_2, USER_2),
+    };
+    Sha256::of(format!("{system}\u{0}{user}").as_bytes())
 }
 
 fn bullets(items: impl Iterator<Item = impl std::fmt::Display>) -> String {

@@ -50,6 +50,7 @@ pub async fn run(
     mut cancel: Cancel,
     observe: &mut Observer<'_>,
 ) -> Result<Ended, Failure> {
+    let setup = &setup.for_order();
     let repository = Repository::open(&setup.repository).map_err(|error| workspace_failure(&error))?;
     refuse_places(setup, &repository)?;
     check_room(setup, &repository)?;
@@ -266,6 +267,7 @@ impl<'a> Run<'a> {
         let opened = Opened {
             order_id: setup.order.id.clone(),
             title: setup.order.title.clone(),
+            requirements: setup.order.requirements.clone(),
             order_sha256: Sha256::of(&setup.order_bytes),
             order_key: Some(self.order_key),
             fresh: setup.fresh,
@@ -426,6 +428,7 @@ impl<'a> Run<'a> {
             order_id: self.setup.order.id.clone(),
             order_key: Some(self.order_key),
             title: self.setup.order.title.clone(),
+            requirements: self.setup.order.requirements.clone(),
             verdict: match class {
                 Some(class) => VerdictName::of(class),
                 None if end == End::Satisfied => VerdictName::AlreadySatisfied,

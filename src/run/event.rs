@@ -114,8 +114,11 @@ pub enum Event<'a> {
     Built {
         /// The attempt.
         attempt: u32,
-        /// The files that it writes.
+        /// The files that it changes.
         files: &'a [String],
+        /// Those of them that it takes away, or gives another name.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        gone: &'a [String],
     },
     /// A command starts.
     #[serde(rename = "command.started")]

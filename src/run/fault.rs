@@ -5,7 +5,7 @@ use super::failure::{Failure, Situation, Stage};
 use crate::journal::JournalError;
 use crate::propose;
 use crate::types::{FailureClass, Problem, Sha256, escape_control};
-use crate::verify::{Finding, Phase};
+use crate::verify::{Finding, Hidden, Phase};
 
 /// A failed step.
 #[derive(Debug)]
@@ -77,6 +77,7 @@ impl Fault {
             _ => rule.to_owned(),
         };
         let command = finding.argv.as_ref().map(|argv| argv.join(" "));
+        let told = Told::of(&finding, command.clone());
         let message = match &command {
             Some(command) => format!("`{}` {}", escape_control(command), finding.reason),
             None => finding.reason.clone(),
@@ -89,11 +90,40 @@ impl Fault {
                     .with_hint("see the output of the command in the artifacts, or `factory show` for all attempts"),
             ),
             brief: Box::new(Brief {
-                command,
-                exit_code: finding.exit_code,
-                excerpt: finding.excerpt,
+                command: told.command,
+                exit_code: told.exit_code,
+                excerpt: told.excerpt,
                 hint,
             }),
+        }
+    }
+}
+
+/// What of a finding the model is told.
+struct Told {
+    command: Option<String>,
+    exit_code: Option<i32>,
+    excerpt: String,
+}
+
+impl Told {
+    fn of(finding: &Finding, command: Option<String>) -> Self {
+        let hidden = |command, excerpt: &str| Told {
+            command,
+            exit_code: None,
+            excerpt: excerpt.to_owned(),
+        };
+        match finding.hidden {
+            Hidden::Nothing => Told {
+                command,
+                exit_code: finding.exit_code,
+                excerpt: finding.excerpt_with_reason(),
+            },
+            Hidden::Output => hidden(
+                command,
+                "the command did not show what it has to show; neither that nor what it wrote is told",
+            ),
+            Hidden::Everything => hidden(None, "a check failed that is not shown"),
         }
     }
 }

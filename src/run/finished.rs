@@ -122,6 +122,34 @@ impl Look<'_> {
     }
 }
 
+/// Whether an order of this id is done in the history of `tip`, whatever it said then: for those that come after it.
+pub(super) fn is_done_before(
+    repository: &Repository,
+    journal: &Journal,
+    order_id: &str,
+    tip: ObjectId,
+) -> Result<bool, Failure> {
+    let completed = journal.entries_about("run.completed", order_id).map_err(unreadable)?;
+    for entry in completed.iter().rev() {
+        let Ok(summary) = body::<Summary>(entry) else { continue };
+        let verified = summary.commit.unwrap_or(summary.base);
+        let leads = || {
+            repository
+                .leads_to(verified, tip)
+                .map_err(|error| workspace_failure(&error))
+        };
+        if is_done(summary.verdict) && leads()? {
+            return Ok(true);
+        }
+    }
+    let history = repository
+        .history(tip, HISTORY)
+        .map_err(|error| workspace_failure(&error))?;
+    Ok(history
+        .iter()
+        .any(|commit| commit.trailer(ORDER_TRAILER) == Some(order_id)))
+}
+
 fn is_done(verdict: VerdictName) -> bool {
     match verdict {
         VerdictName::PassUnproven | VerdictName::AlreadySatisfied => true,

@@ -17,6 +17,9 @@ pub struct Opened {
     pub order_id: String,
     /// The order's title.
     pub title: String,
+    /// What of the spec it fulfils.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<String>,
     /// The digest of the order's bytes.
     pub order_sha256: Sha256,
     /// Recognises the same order on the same inputs.
@@ -195,6 +198,7 @@ mod tests {
     fn opened() -> Opened {
         Opened {
             order_id: "WO-01".to_owned(),
+            requirements: Vec::new(),
             title: "A title".to_owned(),
             order_sha256: Sha256::EMPTY,
             order_key: None,
@@ -224,6 +228,7 @@ mod tests {
             run,
             order_id: "WO-01".to_owned(),
             order_key: None,
+            requirements: Vec::new(),
             title: "A title".to_owned(),
             verdict: VerdictName::Fail,
             stage: Some(Stage::VerifyFailed),
@@ -239,12 +244,14 @@ mod tests {
                 stage: Some(Stage::VerifyFailed),
                 class: Some(FailureClass::Rejected),
                 reason: Some("it failed".to_owned()),
+                gone: Vec::new(),
                 files: vec!["a.py".to_owned()],
                 commands: vec![CommandSummary {
                     phase: "verify".to_owned(),
                     argv: vec!["true".to_owned()],
                     outcome: Outcome::Exit { code: 1 },
                     exit_code: Some(1),
+                    unmet: None,
                     wall_ms: 3,
                 }],
             }],

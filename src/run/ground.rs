@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::failure::{Failure, Situation};
 use super::state::Rules;
+use super::terms;
 use crate::order::WorkOrder;
 use crate::promote::{BranchMode, PromoteError, Target, default_branch, target};
 use crate::sandbox::{Policy, Sandbox, SandboxError, TreeSource};
@@ -31,7 +32,7 @@ pub fn base(cache_dir: &Path, snapshot: &Snapshot<'_>, source: TreeSource) -> Re
 }
 
 /// What the operator asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Setup {
     /// The order.
     pub order: WorkOrder,
@@ -89,6 +90,14 @@ pub struct Places {
 }
 
 impl Setup {
+    /// The same with what the order asks for besides, which can only be less than what the operator allows.
+    #[must_use]
+    pub(super) fn for_order(&self) -> Self {
+        let mut narrowed = self.clone();
+        terms::narrow(&self.order, &mut narrowed.policy, &mut narrowed.budget);
+        narrowed
+    }
+
     /// The plan that the order belongs to, by the planner's own account.
     pub(super) fn plan(&self) -> Option<&str> {
         let provenance = self.order.provenance.as_ref()?;

@@ -6,7 +6,7 @@
 
 use super::ground::Setup;
 use crate::change::{BaseEntry, ChangeSet};
-use crate::order::canonical_json;
+use crate::order::{Condition, canonical_json};
 use crate::sandbox::{Policy, find_program};
 use crate::types::{ObjectId, RepoPath, Sha256};
 use crate::verify::{self, Checks, VERIFY_SCRIPT};
@@ -34,7 +34,7 @@ pub(super) fn order_key<E>(setup: &Setup, base: impl Fn(&RepoPath) -> Result<Bas
         ORDER_KEY,
         meaning(order),
         inputs,
-        propose::template_digest(),
+        propose::template_digest(order.version),
         verify::RULES,
         demands(&setup.policy),
         setup.timeout.map(|timeout| timeout.as_millis().to_string()),
@@ -45,7 +45,7 @@ pub(super) fn order_key<E>(setup: &Setup, base: impl Fn(&RepoPath) -> Result<Bas
 /// Recognises the verification of the same bytes by the same checks under the same policy on a host that looks the same.
 pub(super) fn verification_key(setup: &Setup, base: ObjectId, change_set: &ChangeSet, checks: &Checks) -> Sha256 {
     let files: Vec<_> = change_set.digests().collect();
-    let parts = json!([
+    let mut parts = json!([
         VERIFICATION_KEY,
         env!("CARGO_PKG_VERSION"),
         verify::RULES,
@@ -56,6 +56,13 @@ pub(super) fn verification_key(setup: &Setup, base: ObjectId, change_set: &Chang
         setup.timeout.map(|timeout| timeout.as_millis().to_string()),
         host(&setup.policy, checks),
     ]);
+    // Only then: without them, the key is what it was before there were any.
+    let modes = change_set.modes();
+    if let Value::Array(parts) = &mut parts
+        && !modes.is_empty()
+    {
+        parts.push(json!(modes));
+    }
     Sha256::of(&canonical_json(&parts))
 }
 
@@ -72,9 +79,16 @@ fn inputs_of(order: &WorkOrder) -> BTreeSet<RepoPath> {
     let conditions = order.preconditions.iter().chain(&order.postconditions);
     let script = RepoPath::parse(VERIFY_SCRIPT).ok();
     conditions
-        .map(|condition| &condition.path)
+        .filter_map(Condition::path)
         .chain(&order.context_files)
         .chain(&order.allowed_files)
+        .chain(&order.allowed_deletes)
+        .chain(
+            order
+                .allowed_renames
+                .iter()
+                .flat_map(|rename| [&rename.from, &rename.to]),
+        )
         .cloned()
         .chain(script)
         .collect()

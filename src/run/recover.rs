@@ -386,6 +386,7 @@ fn summary(dead: &Dead, outcome: &Outcome, exit_code: ExitCode) -> Result<Summar
         order_id: opened.order_id.clone(),
         order_key: opened.order_key,
         title: opened.title.clone(),
+        requirements: opened.requirements.clone(),
         verdict: class.map_or(VerdictName::PassUnproven, VerdictName::of),
         stage: class.map(|_| Stage::Exception),
         class,
@@ -467,13 +468,19 @@ fn attempts(entries: &[Recorded]) -> Vec<AttemptSummary> {
                     .cloned()
                     .unwrap_or_default()
             };
-            let files: Vec<(String, String)> =
+            // A file that is gone has no digest.
+            let files: Vec<(String, Option<String>)> =
                 serde_json::from_value(field("candidate.built", "files")).unwrap_or_default();
             AttemptSummary {
                 n,
                 stage: serde_json::from_value(field("attempt.failed", "stage")).ok(),
                 class: serde_json::from_value(field("attempt.failed", "class")).ok(),
                 reason: serde_json::from_value(field("attempt.failed", "reason")).ok(),
+                gone: files
+                    .iter()
+                    .filter(|(_, digest)| digest.is_none())
+                    .map(|(path, _)| path.clone())
+                    .collect(),
                 files: files.into_iter().map(|(path, _)| path).collect(),
                 commands: Vec::new(),
             }

@@ -7,7 +7,7 @@ use super::engine::{Promoted, Run, milliseconds, now_ms};
 use super::event::Event as Told;
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
-use super::ground::{base, promote_failure, sandbox_failure, workspace_failure};
+use super::ground::{promote_failure, sandbox_failure, workspace_failure};
 use super::key::verification_key;
 use super::park::{self, PARKED, Parked, RESUMED};
 use super::past::latest;
@@ -15,14 +15,14 @@ use super::recover::{Reported, kept};
 use super::room;
 use super::state::{Event, Patience};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
-use crate::change::{BaseEntry, ChangeSet};
-use crate::durable::{crash_point, ensure_dir};
+use crate::change::ChangeSet;
+use crate::durable::crash_point;
 use crate::journal::{Entry, JournalError, Phase as Framed};
-use crate::llm::{Answer, LlmError, Request, backoff, request_digest};
-use crate::order::{runs_unasked, verify_exempt_allowed};
+use crate::llm::{Answer, LlmError, Request, Schema, backoff, request_digest};
+use crate::order::Version;
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
-use crate::propose::{self, CheckError, Exposure, Proposal, without_credentials};
-use crate::sandbox::{Command, Sandbox, Tree, find_program};
+use crate::propose::{self, CheckError, Draft, Form, Operation, Proposal, without_credentials};
+use crate::sandbox::{Sandbox, Tree};
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
 use crate::verify::{
     self, Bench, Candidate as Judged, Checks, Evidence, Finding, Kept, Passed, Phase, Progress, Recalled, RungState,
@@ -37,12 +37,12 @@ use std::time::Duration;
 /// Where commands run. Made before the model is asked.
 #[derive(Debug)]
 pub(super) struct Ground {
-    sandbox: Sandbox,
-    base: Base,
+    pub(super) sandbox: Sandbox,
+    pub(super) base: Base,
     /// Where the changes of candidates are put.
-    scratch: PathBuf,
+    pub(super) scratch: PathBuf,
     /// That directory, locked: what is locked is not removed by `factory gc`, whichever journal knows this run.
-    _in_use: File,
+    pub(super) _in_use: File,
 }
 
 /// What one state hands to the next.
@@ -58,250 +58,12 @@ pub(super) enum Hand {
 }
 
 /// What a step leads to.
-type Step = Result<Event, Fault>;
+pub(super) type Step = Result<Event, Fault>;
 
 /// How many tokens an answer may cost when the provider can be told: the largest proposal, with room for reasoning.
 const MAX_OUTPUT_TOKENS: u32 = 128_000;
 
 impl Run<'_> {
-    /// Looks for every reason not to pay a model.
-    pub(super) async fn preflight(&mut self) -> Step {
-        let blocked = |failure| Fault::new(Stage::Preflight, failure);
-        self.check_exemption().map_err(blocked)?;
-        self.check_protected().map_err(blocked)?;
-        self.check_exposure().map_err(blocked)?;
-        self.check_preconditions().map_err(blocked)?;
-        self.check_tools().map_err(blocked)?;
-        let ground = self.prepare_ground().map_err(blocked)?;
-        self.try_sandbox(&ground).await?;
-        self.ground = Some(ground);
-        if !self.setup.fresh && self.may_be_satisfied().map_err(blocked)? && self.is_satisfied().await? {
-            return Ok(Event::Satisfied);
-        }
-        Ok(Event::Ready)
-    }
-
-    /// Whether the base may have all that the order asks for: its files are there, and there is a command that shows it.
-    fn may_be_satisfied(&self) -> Result<bool, Failure> {
-        let order = &self.setup.order;
-        let stands = |path: &RepoPath| match self.snapshot.entry(path) {
-            Ok(entry) => Ok(matches!(entry, BaseEntry::File { .. })),
-            Err(error) => Err(workspace_failure(&error)),
-        };
-        for path in &order.allowed_files {
-            if !stands(path)? {
-                return Ok(false);
-            }
-        }
-        let mut commands = order.acceptance_commands.iter();
-        Ok(commands.any(|command| !verify::shows_nothing(&command.argv)))
-    }
-
-    /// Whether everything that a candidate is judged by holds on the base.
-    async fn is_satisfied(&mut self) -> Result<bool, Fault> {
-        Ok(matches!(self.judge_base().await?, Verdict::Passed(..)))
-    }
-
-    /// Judges the base as if it were a candidate: the acceptance commands first, because they are what is likely to fail.
-    async fn judge_base(&mut self) -> Result<Verdict, Fault> {
-        let nothing = ChangeSet {
-            summary: String::new(),
-            writes: Vec::new(),
-        };
-        let order = &self.setup.order;
-        let checks = Checks::new(order, order.verify_exempt, &nothing, |path| self.snapshot.entry(path))
-            .map_err(|error| Fault::exception(workspace_failure(&error)))?;
-        let Some(ground) = &self.ground else {
-            return Err(out_of_order("a sandbox"));
-        };
-        let tree = Tree {
-            layers: ground.base.layers(),
-        };
-        let judged = || Judged {
-            tree: &tree,
-            change_set: nothing.clone(),
-            base: self.snapshot.commit(),
-        };
-        let bench = self.bench(ground);
-        let mut tell = |_: Progress<'_>| ();
-        let look = async {
-            match verify::verify(bench, judged(), &checks.acceptance_only(), &mut tell).await? {
-                Verdict::Passed(..) => verify::verify(bench, judged(), &checks, &mut tell).await,
-                fallen => Ok(fallen),
-            }
-        };
-        tokio::select! {
-            biased;
-            signal = self.cancel.clone().wait_owned() => Err(Fault::exception(interrupted(signal))),
-            verdict = look => verdict.map_err(|error| unjudged(&error)),
-        }
-    }
-
-    fn bench<'b>(&'b self, ground: &'b Ground) -> Bench<'b> {
-        Bench {
-            sandbox: &ground.sandbox,
-            policy: &self.setup.policy,
-            timeout: self.setup.timeout,
-        }
-    }
-
-    fn check_exemption(&self) -> Result<(), Failure> {
-        let order = &self.setup.order;
-        if !order.verify_exempt || verify_exempt_allowed(self.setup.allow_verify_exempt, order.provenance.as_ref()) {
-            return Ok(());
-        }
-        Err(Failure::plain(
-            FailureClass::Policy,
-            "the order excuses itself from the repository's verification, which it may not",
-        )
-        .with_hint("remove `verify_exempt` from the order, or allow it with --allow-verify-exempt"))
-    }
-
-    /// What the order does not allow, a proposal cannot write, so this is the place for both.
-    fn check_protected(&self) -> Result<(), Failure> {
-        let protected: Vec<_> = (self.setup.order.allowed_files.iter())
-            .filter(|path| !self.setup.allow_protected.contains(*path))
-            .filter_map(|path| Some((path, runs_unasked(path)?)))
-            .collect();
-        let Some((first, _)) = protected.first() else {
-            return Ok(());
-        };
-        let causes = protected
-            .iter()
-            .map(|(path, who)| format!("{} is run by {who}", escape_control(path.as_str())));
-        let failure = Failure::plain(
-            FailureClass::Policy,
-            "the order allows files that are run outside of the sandbox without being called",
-        );
-        Err(Failure {
-            causes: causes.collect(),
-            ..failure.with_hint(format!(
-                "remove them from the order, or allow each with --allow-protected, such as --allow-protected {}",
-                escape_control(first.as_str())
-            ))
-        })
-    }
-
-    /// What was shown to a model cannot be taken back.
-    fn check_exposure(&self) -> Result<(), Failure> {
-        let setup = self.setup;
-        let found = propose::exposures(&setup.order, |path| self.snapshot.entry(path))
-            .map_err(|error| workspace_failure(&error))?;
-        let is_allowed = |exposure: &Exposure| match &exposure.path {
-            _ if !exposure.can_be_allowed() => false,
-            Some(path) => setup.allow_context.contains(path),
-            None => setup.allow_order_text,
-        };
-        let refused: Vec<_> = found.into_iter().filter(|exposure| !is_allowed(exposure)).collect();
-        let Some(first) = refused.first() else {
-            return Ok(());
-        };
-        let hint = match &first.path {
-            Some(_) if !first.can_be_allowed() => {
-                "name the file that the link leads to in `context_files`, or nothing".to_owned()
-            }
-            Some(path) => format!(
-                "remove it from `context_files`, or, if it may be shown, say so with --allow-context {}",
-                escape_control(path.as_str())
-            ),
-            None => {
-                "take it out of the order, or, if it may be shown, say so with --allow-context and the order's file"
-                    .to_owned()
-            }
-        };
-        let failure = Failure::plain(
-            FailureClass::Policy,
-            "the order would show the model what it must not see",
-        );
-        Err(Failure {
-            causes: refused.iter().map(Exposure::to_string).collect(),
-            ..failure.with_hint(hint)
-        })
-    }
-
-    fn check_preconditions(&self) -> Result<(), Failure> {
-        let mut unmet = Vec::new();
-        for condition in &self.setup.order.preconditions {
-            let entry = self
-                .snapshot
-                .entry(&condition.path)
-                .map_err(|error| workspace_failure(&error))?;
-            if !verify::holds(condition, &entry) {
-                let path = escape_control(condition.path.as_str());
-                unmet.push(format!("{} {path} does not hold", verify::kind_name(condition.kind)));
-            }
-        }
-        if unmet.is_empty() {
-            return Ok(());
-        }
-        let base = self.snapshot.commit().short();
-        let failure = Failure::plain(
-            FailureClass::Order,
-            format!("the order's preconditions are not met on the base {base}"),
-        );
-        Err(Failure {
-            causes: unmet,
-            ..failure.with_hint("run the orders that come before it first, or correct the preconditions")
-        })
-    }
-
-    fn check_tools(&self) -> Result<(), Failure> {
-        let (order, policy) = (&self.setup.order, &self.setup.policy);
-        let needed = verify::needed_programs(order, order.verify_exempt, |path| self.snapshot.entry(path))
-            .map_err(|error| workspace_failure(&error))?;
-        let programs: Vec<_> = needed
-            .into_iter()
-            .filter(|program| find_program(policy, program).is_none())
-            .collect();
-        if programs.is_empty() {
-            return Ok(());
-        }
-        let missing = VerifyError::ToolMissing {
-            programs,
-            profile: policy.profile.clone(),
-        };
-        Err(Failure::new(&missing, Situation::Plain))
-    }
-
-    fn prepare_ground(&self) -> Result<Ground, Failure> {
-        let cache_dir = &self.setup.places.cache_dir;
-        let sandbox = Sandbox::start(&self.setup.program).map_err(|error| sandbox_failure(&error))?;
-        let base = base(cache_dir, self.snapshot, self.setup.policy.tree).map_err(|error| workspace_failure(&error))?;
-        let scratch = self.scratch();
-        ensure_dir(&scratch).map_err(|error| Failure::new(&error, Situation::Storage))?;
-        let in_use = File::open(&scratch).and_then(|dir| dir.lock_shared().map(|()| dir));
-        let in_use = in_use.map_err(|error| {
-            Failure::plain(FailureClass::Host, format!("cannot lock `{}`", scratch.display()))
-                .because(error.to_string())
-                .in_situation(Situation::Storage)
-                .with_hint("see whether the cache directory is on a file system with locks")
-        })?;
-        crash_point("the ground is prepared");
-        Ok(Ground {
-            sandbox,
-            base,
-            scratch,
-            _in_use: in_use,
-        })
-    }
-
-    /// Builds one sandbox on the base for nothing, so that a layer that is missing is found before the model is paid.
-    async fn try_sandbox(&mut self, ground: &Ground) -> Result<(), Fault> {
-        let tree = Tree {
-            layers: ground.base.layers(),
-        };
-        let nothing = Command::new(["true"]);
-        tokio::select! {
-            biased;
-            signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
-            report = ground.sandbox.run(&self.setup.policy, &tree, &nothing, None) => match report {
-                // Whether there is a program of that name is no question here.
-                Ok(_) => Ok(()),
-                Err(error) => Err(Fault::new(Stage::Preflight, sandbox_failure(&error))),
-            },
-        }
-    }
-
     /// Asks the model, and stores what it answers before anything is made of it.
     pub(super) async fn ask(&mut self, attempt: u32, patience: Patience) -> Step {
         let is_first_try = patience == Patience::default();
@@ -411,6 +173,7 @@ impl Run<'_> {
             class: None,
             reason: None,
             files: Vec::new(),
+            gone: Vec::new(),
             commands: Vec::new(),
         });
         Ok(())
@@ -427,7 +190,13 @@ impl Run<'_> {
             model: self.setup.model.clone(),
             max_output_tokens: Some(MAX_OUTPUT_TOKENS),
             key: order.id.clone(),
-            schema: None,
+            schema: Some(Schema {
+                name: "proposal",
+                schema: match order.version {
+                    Version::V1 => propose::schema::first(),
+                    Version::V2 => propose::schema::second(),
+                },
+            }),
         })
     }
 
@@ -545,9 +314,10 @@ impl Run<'_> {
         };
         self.rungs = rungs(RungState::Failed, RungState::NotReached, RungState::NotReached);
         refuse_unfinished(&answer)?;
-        let proposal = propose::parse_answer(&answer.text).map_err(|error| Fault::refused(error.stage(), &error))?;
-        let change_set = match proposal {
-            Proposal::Changes(change_set) => change_set,
+        let proposal = propose::parse_answer(&answer.text, self.setup.order.version.into())
+            .map_err(|error| Fault::refused(error.stage(), &error))?;
+        let draft = match proposal {
+            Proposal::Changes(draft) => draft,
             Proposal::NoChange { .. } => {
                 self.artifacts.write_of(attempt, "proposal.json", &json(&proposal))?;
                 self.hand = Hand::NoChange;
@@ -555,12 +325,24 @@ impl Run<'_> {
             }
             Proposal::Blocked { summary } => return Err(Fault::new(Stage::LlmOutputInvalid, blocked(&summary))),
         };
-        self.artifacts.write_of(attempt, "proposal.json", &json(&change_set))?;
-        let files: Vec<_> = change_set.writes.iter().map(|write| write.path.to_string()).collect();
+        self.artifacts.write_of(attempt, "proposal.json", &json(&draft))?;
+        let paths = draft.operations.iter().flat_map(Operation::paths);
+        let files: Vec<_> = paths.map(ToString::to_string).collect();
+        let gone: Vec<_> = draft
+            .operations
+            .iter()
+            .filter_map(Operation::gone)
+            .map(ToString::to_string)
+            .collect();
         if let Some(current) = self.attempts.last_mut() {
             current.files.clone_from(&files);
+            current.gone.clone_from(&gone);
         }
-        self.check_scope(&change_set)?;
+        let change_set = self.check_scope(&draft)?;
+        if draft.form == Form::Operations {
+            // What the operations come to, with final bytes; a list of writes says that by itself.
+            self.artifacts.write_of(attempt, "changes.json", &json(&change_set))?;
+        }
         let Some(ground) = &self.ground else {
             return Err(out_of_order("a sandbox"));
         };
@@ -575,21 +357,28 @@ impl Run<'_> {
         let digests: Vec<_> = change_set.digests().collect();
         let fact = json!({ "files": digests });
         self.journal(Framed::Fact, "candidate.built", Some(attempt), fact)?;
-        (self.observe)(&Told::Built { attempt, files: &files });
+        (self.observe)(&Told::Built {
+            attempt,
+            files: &files,
+            gone: &gone,
+        });
         self.hand = Hand::Candidate(candidate, change_set);
         Ok(Event::Built)
     }
 
-    fn check_scope(&self, change_set: &ChangeSet) -> Result<(), Fault> {
+    /// What the proposal comes to, if the order allows that.
+    fn check_scope(&self, draft: &Draft) -> Result<ChangeSet, Fault> {
         let order = &self.setup.order;
-        propose::check(change_set, order, |path| self.snapshot.entry(path)).map_err(|error| match error {
+        let checked = propose::check(draft, order, |path| self.snapshot.entry(path));
+        let change_set = checked.map_err(|error| match error {
             CheckError::Base { ref source, .. } => Fault::exception(workspace_failure(source)),
             CheckError::Refused { ref refusals } => Fault::refused(refusals.stage, &error),
         })?;
-        for write in &change_set.writes {
-            self.refuse_hidden(&write.path)?;
+        // What goes is on the base, where everybody sees it.
+        for path in draft.operations.iter().filter_map(Operation::made) {
+            self.refuse_hidden(path)?;
         }
-        Ok(())
+        Ok(change_set)
     }
 
     /// Refuses a file that git would not show, or that is another spelling of one that it has.
@@ -648,6 +437,7 @@ impl Run<'_> {
             Verdict::Passed(..) => Ok(Event::Satisfied),
             Verdict::Rejected(finding, _) => Err(Fault::judged(FailureClass::Rejected, finding)),
             Verdict::Limited(_, finding, _) => Err(Fault::judged(FailureClass::Limit, finding)),
+            Verdict::Flaky(finding, _) => Err(Fault::judged(FailureClass::Flaky, finding)),
         }
     }
 
@@ -710,7 +500,11 @@ impl Run<'_> {
                 argv,
             }),
             Progress::Finished { record, report } => {
-                let name = |stream| format!("{}-{}.{stream}", record.phase.as_str(), record.index);
+                let run = record
+                    .run
+                    .filter(|run| *run > 1)
+                    .map_or_else(String::new, |run| format!("-run-{run}"));
+                let name = |stream| format!("{}-{}{run}.{stream}", record.phase.as_str(), record.index);
                 for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
                     if written.is_ok() {
                         written = artifacts.write_of(attempt, &name(stream), &captured.to_bytes());
@@ -744,6 +538,7 @@ impl Run<'_> {
             Verdict::Passed(_, evidence) => ("passed", None, evidence),
             Verdict::Rejected(finding, evidence) => ("rejected", Some(finding), evidence),
             Verdict::Limited(_, finding, evidence) => ("limited", Some(finding), evidence),
+            Verdict::Flaky(finding, evidence) => ("flaky", Some(finding), evidence),
         };
         self.write_evidence(attempt, evidence)?;
         crash_point("the artifacts of the verdict are written, the verdict not recorded");
@@ -757,8 +552,9 @@ impl Run<'_> {
             finding: finding.cloned(),
         };
         let mut fact = json!({ "verdict": word, "evidence": digest });
-        // A limit may have been the host's bad hour: that is judged again, and so not found again.
-        if !matches!(verdict, Verdict::Limited(..)) {
+        // A limit may have been the host's bad hour, and runs that disagree say nothing: that is judged again, and so not
+        // found again.
+        if matches!(verdict, Verdict::Passed(..) | Verdict::Rejected(..)) {
             fact["key"] = json!(key);
             fact["kept"] = json!(kept);
         }
@@ -767,6 +563,7 @@ impl Run<'_> {
             Verdict::Passed(passed, _) => Ok(self.passed(attempt, passed)),
             Verdict::Rejected(finding, _) => Err(Fault::judged(FailureClass::Rejected, finding)),
             Verdict::Limited(_, finding, _) => Err(Fault::judged(FailureClass::Limit, finding)),
+            Verdict::Flaky(finding, _) => Err(Fault::judged(FailureClass::Flaky, finding)),
         }
     }
 
@@ -884,11 +681,12 @@ fn presentable(verdict: Verdict) -> Verdict {
         Verdict::Passed(passed, evidence) => Verdict::Passed(passed, evidence),
         Verdict::Rejected(finding, evidence) => Verdict::Rejected(struck(finding), evidence),
         Verdict::Limited(limit, finding, evidence) => Verdict::Limited(limit, struck(finding), evidence),
+        Verdict::Flaky(finding, evidence) => Verdict::Flaky(struck(finding), evidence),
     }
 }
 
 /// A candidate that could not be judged.
-fn unjudged(error: &VerifyError) -> Fault {
+pub(super) fn unjudged(error: &VerifyError) -> Fault {
     let situation = match error {
         VerifyError::Sandbox { source, .. } => sandbox_failure(source).situation,
         VerifyError::ToolMissing { .. } => Situation::Plain,
@@ -897,7 +695,7 @@ fn unjudged(error: &VerifyError) -> Fault {
 }
 
 /// The states follow one another in such a way that this is never needed.
-fn out_of_order(what: &str) -> Fault {
+pub(super) fn out_of_order(what: &str) -> Fault {
     Fault::exception(Failure::plain(
         FailureClass::Internal,
         format!("{what} was to be there and is not"),

@@ -5,7 +5,7 @@ use super::failure::{Failure, Stage};
 use crate::llm::{LlmError, Usage};
 use crate::sandbox::Outcome;
 use crate::types::{FailureClass, NanoUsd, ObjectId, RunId, Sha256};
-use crate::verify::{CommandRecord, Rung};
+use crate::verify::{CommandRecord, Rung, describe};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -81,6 +81,9 @@ pub struct Summary {
     pub order_key: Option<Sha256>,
     /// The order's title.
     pub title: String,
+    /// What of the spec it fulfils, by the names that the spec has for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<String>,
     /// How it ended.
     pub verdict: VerdictName,
     /// Where it ended, unless it passed; `preflight` when no model was asked.
@@ -128,6 +131,9 @@ pub struct AttemptSummary {
     pub reason: Option<String>,
     /// The files of its proposal.
     pub files: Vec<String>,
+    /// Those of them that it takes away, or gives another name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
     /// The commands that were run, in their order.
     pub commands: Vec<CommandSummary>,
 }
@@ -143,8 +149,18 @@ pub struct CommandSummary {
     pub outcome: Outcome,
     /// Its exit code, when it exited by itself.
     pub exit_code: Option<i32>,
+    /// Why it did not show what it had to show, where that is not how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmet: Option<String>,
     /// From its start to the end of its last process.
     pub wall_ms: u64,
+}
+
+impl CommandSummary {
+    /// How it ended, or what it did not show, as a fragment of a sentence.
+    pub fn describe(&self) -> String {
+        self.unmet.clone().unwrap_or_else(|| describe(&self.outcome))
+    }
 }
 
 impl From<&CommandRecord> for CommandSummary {
@@ -154,6 +170,7 @@ impl From<&CommandRecord> for CommandSummary {
             argv: record.argv.clone(),
             outcome: record.outcome.clone(),
             exit_code: record.exit_code,
+            unmet: record.unmet.clone(),
             wall_ms: record.metering.wall_ms,
         }
     }

@@ -4,7 +4,8 @@ use super::error::SandboxError;
 use super::grant;
 use super::identity::host_ids;
 use super::init::receipt;
-use super::policy::{Command, Network, Policy, ReadGrant, Tree};
+use super::policy::{Command, MAX_STDIN, Network, Policy, ReadGrant, Tree};
+use super::profile::steers_programs;
 use super::scratch;
 use super::setup::{ALIASES, Job, Pinned, Places, Rung, Setup, View};
 use std::collections::BTreeMap;
@@ -56,6 +57,12 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
             ),
         });
     }
+    let stdin = command.stdin.clone().unwrap_or_default();
+    if stdin.len() as u64 > MAX_STDIN.0 {
+        return Err(SandboxError::Command {
+            reason: format!("it is given more than {MAX_STDIN} to read"),
+        });
+    }
     let view = view_of(policy, host)?;
     let places = view.rung.places();
     let layers = tree.layers.iter().map(|layer| pin(layer)).collect::<Result<_, _>>()?;
@@ -82,6 +89,8 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
             .cwd
             .as_ref()
             .map_or_else(|| places.tree.clone(), |cwd| places.tree.join(cwd.as_str())),
+        stdin,
+        watch: command.watch.clone(),
     };
     Ok(Setup { view, job })
 }
@@ -212,6 +221,21 @@ fn refuse(path: &Path, reason: String) -> SandboxError {
         reason,
     }
 }
+
+/// Why a command may not be given a variable of this name; nothing when it may. Variables are only added: what a session or
+/// the profile sets stays, and what steers the loader, an interpreter or git is the profile's to say.
+pub fn refuse_variable(policy: &Policy, name: &str) -> Option<&'static str> {
+    if steers_programs(name) {
+        return Some("it steers the loader, an interpreter or git");
+    }
+    if name == "PATH" || OF_SESSION.contains(&name) {
+        return Some("the sandbox sets it");
+    }
+    policy.env.contains_key(name).then_some("the profile sets it")
+}
+
+/// What a program expects of any session, besides `PATH`.
+const OF_SESSION: [&str; 5] = ["HOME", "TMPDIR", "USER", "LOGNAME", "SHELL"];
 
 /// The whole environment: what a program expects of any session, the policy's, the command's.
 fn environment(policy: &Policy, command: &Command, places: &Places, path: &[PathBuf]) -> Vec<String> {

@@ -12,7 +12,7 @@ use super::helper::receive_message;
 use super::identity::host_ids;
 use super::init::landlock::Rules;
 use super::init::mounts::Provided;
-use super::init::protect::Protected;
+use super::init::protect::{Protected, digests};
 use super::init::seccomp::Filters;
 use super::init::{Step, bare, limits};
 use super::meter::{Meter, descendants, parent_of};
@@ -33,6 +33,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The hidden subcommand by which this project's binary becomes the guard.
@@ -110,7 +111,14 @@ fn run(socket: &OwnedFd, view: &View, job: &Job, streams: Streams) -> Result<Rep
         .read(&mut [0])
         .is_ok_and(|length| length == 0);
     let line = match ending {
-        Some(ending) if ran => ReportLine::Ended(ended(ending, &scratch, before, &groups.0, &protected, job)?),
+        Some(ending) if ran => ReportLine::Ended(ended(
+            ending,
+            &scratch,
+            before,
+            &groups.0,
+            (&protected, &places.tree),
+            job,
+        )?),
         _ => ReportLine::Gone { limit },
     };
     scratch.remove()?;
@@ -307,7 +315,7 @@ fn ended(
     scratch: &Scratch,
     before: Used,
     groups: &Groups,
-    protected: &Protected<'_>,
+    (protected, tree): (&Protected<'_>, &Path),
     job: &Job,
 ) -> Result<Ended, LayerFailure> {
     let (code, signal) = match ending {
@@ -329,6 +337,7 @@ fn ended(
         inodes_full: used.files > job.tmp.inodes,
         groups: groups.counts(),
         tampered: protected.changed(),
+        files: digests(tree, &job.watch),
     })
 }
 

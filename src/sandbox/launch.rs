@@ -584,6 +584,7 @@ impl Collected {
             metering,
             limits,
             receipt: told.enforced.map(|enforced| Receipt::new(policy, enforced)),
+            files: told.ended.map(|ended| ended.files).unwrap_or_default(),
         })
     }
 }

@@ -70,7 +70,7 @@ mod slot;
 mod sys;
 mod waiver;
 
-pub use compile::find_program;
+pub use compile::{find_program, refuse_variable};
 pub use error::SandboxError;
 pub use expect::{Act, PAYLOAD, Reply};
 pub use init::seccomp::Summary as FilterSummary;

@@ -154,7 +154,14 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// A shorter wall-clock limit than the policy's.
     pub timeout: Option<Duration>,
+    /// What it reads from its standard input, at most [`MAX_STDIN`]; nothing when absent.
+    pub stdin: Option<String>,
+    /// Files of the tree whose digests are wanted when it has ended.
+    pub watch: Vec<RepoPath>,
 }
+
+/// The most that a command can be given to read: what a pipe takes before anybody reads. Source: pipe(7).
+pub(super) const MAX_STDIN: Bytes = Bytes(64 << 10);
 
 impl Command {
     /// A command with nothing but its words.
@@ -164,6 +171,8 @@ impl Command {
             cwd: None,
             env: BTreeMap::new(),
             timeout: None,
+            stdin: None,
+            watch: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What was enforced, and what happened.
 
 use super::receipt::Receipt;
+use crate::types::{RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -292,4 +293,6 @@ pub struct Report {
     pub limits: Vec<LimitReport>,
     /// What was promised and what the kernel confirmed; absent when the sandbox was not finished.
     pub receipt: Option<Receipt>,
+    /// The digests of those of the files that [`super::Command::watch`] names that were regular files at the end.
+    pub files: BTreeMap<RepoPath, Sha256>,
 }

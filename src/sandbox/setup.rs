@@ -4,7 +4,7 @@
 
 use super::policy::{Limits, Network, Tmp};
 use super::report::{Enforced, LimitKind, SetupFailure};
-use crate::types::RepoPath;
+use crate::types::{RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -108,6 +108,10 @@ pub(super) struct Job {
     pub(super) path: Vec<PathBuf>,
     /// Where to start, inside.
     pub(super) cwd: PathBuf,
+    /// What the command reads.
+    pub(super) stdin: String,
+    /// Files of the tree whose digests are wanted at the end.
+    pub(super) watch: Vec<RepoPath>,
 }
 
 /// Both parts of one run.
@@ -172,6 +176,8 @@ pub(super) struct Ended {
     pub(super) groups: GroupCounts,
     /// The first protected path that is not as it was.
     pub(super) tampered: Option<String>,
+    /// The digests of the files that were asked for and are there.
+    pub(super) files: BTreeMap<RepoPath, Sha256>,
 }
 
 /// What control groups counted during one run.

@@ -9,6 +9,7 @@ mod id;
 mod money;
 mod nearest;
 mod path;
+pub mod schema;
 mod size;
 mod template;
 mod text;

@@ -1,18 +1,23 @@
 //! What a candidate is judged by: pure data made from the order, the base and the proposal.
 
+use super::check::Check;
 use super::commands::{VERIFY_SCRIPT, global_commands};
-use super::evidence::ConditionRecord;
-use crate::change::{BaseEntry, ChangeSet};
-use crate::order::{Condition, ConditionKind, WorkOrder};
-use crate::types::RepoPath;
+use super::evidence::{Around, ConditionRecord, RungState};
+use crate::change::{BaseEntry, ChangeSet, Effect};
+use crate::order::{Baseline, Condition, Version, WorkOrder};
+use crate::types::{RepoPath, Sha256};
 use serde::Serialize;
 
 /// What a candidate is judged by.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Checks {
-    pub(super) verify: Vec<Vec<String>>,
+    pub(super) verify: Vec<Check>,
     pub(super) postconditions: Vec<ConditionRecord>,
-    pub(super) acceptance: Vec<Vec<String>>,
+    pub(super) acceptance: Vec<Check>,
+    /// What a pass says about the rungs that only some orders have something to be judged by. Made of the above, and so no
+    /// part of what names the checks.
+    #[serde(skip)]
+    pub(super) around: Around,
 }
 
 impl Checks {
@@ -27,31 +32,36 @@ impl Checks {
         change_set: &ChangeSet,
         base: impl Fn(&RepoPath) -> Result<BaseEntry, E>,
     ) -> Result<Self, E> {
-        let writes = |path: &RepoPath| change_set.writes.iter().any(|write| write.path == *path);
         let script = verify_script();
-        let has_script = writes(&script) || matches!(base(&script)?, BaseEntry::File { .. });
+        let has_script = match change_set.effect(&script) {
+            Some(Effect::File(_)) => true,
+            Some(Effect::Gone) => false,
+            None => matches!(base(&script)?, BaseEntry::File { .. }),
+        };
         let mut postconditions = Vec::new();
         for condition in &order.postconditions {
-            let written = writes(&condition.path);
-            let holds = match condition.kind {
-                ConditionKind::FileExists if written => true,
-                ConditionKind::FileAbsent if written => false,
-                ConditionKind::FileExists | ConditionKind::FileAbsent => holds(condition, &base(&condition.path)?),
+            // What is not about a file is no postcondition; the reader of orders sees to that.
+            let Some(path) = condition.path() else { continue };
+            let standing = match change_set.effect(path) {
+                Some(Effect::File(sha256)) => Standing::File(sha256),
+                Some(Effect::Gone) => Standing::Nothing,
+                None => Standing::of(&base(path)?),
             };
+            let holds = standing.fulfils(condition);
             postconditions.push(ConditionRecord {
-                kind: kind_name(condition.kind),
-                path: condition.path.clone(),
+                kind: condition.kind(),
+                path: path.clone(),
                 holds,
             });
         }
         Ok(Checks {
-            verify: global_commands(has_script, exempt),
-            postconditions,
-            acceptance: order
-                .acceptance_commands
-                .iter()
-                .map(|command| command.argv.clone())
+            verify: global_commands(has_script, exempt)
+                .into_iter()
+                .map(Check::plain)
                 .collect(),
+            postconditions,
+            acceptance: order.acceptance_commands.iter().map(Check::of).collect(),
+            around: around(order),
         })
     }
 
@@ -67,7 +77,10 @@ impl Checks {
     /// The programs that judge, as the commands name them.
     pub fn programs(&self) -> Vec<&str> {
         let commands = self.verify.iter().chain(&self.acceptance);
-        let mut programs: Vec<_> = commands.filter_map(|argv| argv.first()).map(String::as_str).collect();
+        let mut programs: Vec<_> = commands
+            .filter_map(|check| check.argv.first())
+            .map(String::as_str)
+            .collect();
         programs.sort_unstable();
         programs.dedup();
         programs
@@ -76,6 +89,23 @@ impl Checks {
     /// The postconditions that do not hold.
     pub(super) fn unmet(&self) -> impl Iterator<Item = &ConditionRecord> {
         self.postconditions.iter().filter(|condition| !condition.holds)
+    }
+}
+
+/// How the rungs stand when nothing spoke against them: the base is judged before a model is asked.
+fn around(order: &WorkOrder) -> Around {
+    let is_climbed = |has_any: bool| match (order.version, has_any) {
+        (Version::V1, _) => RungState::NotJudged,
+        (Version::V2, true) => RungState::Passed,
+        (Version::V2, false) => RungState::NotApplicable,
+    };
+    let mut commands = order.acceptance_commands.iter();
+    let is_red = commands
+        .clone()
+        .any(|command| command.expect_baseline == Baseline::Fail);
+    Around {
+        baseline: is_climbed(is_red),
+        repeat: is_climbed(commands.any(|command| command.runs > 1)),
     }
 }
 
@@ -96,13 +126,19 @@ pub fn needed_programs<E>(
     let has_script = order.allowed_files.contains(&script) || matches!(base(&script)?, BaseEntry::File { .. });
     let verify = global_commands(has_script, exempt);
     let acceptance = order.acceptance_commands.iter().map(|command| &command.argv);
-    let mut programs: Vec<String> = verify
-        .iter()
-        .chain(acceptance)
+    let commands = verify.iter().chain(acceptance);
+    let judging = commands
         .filter_map(|argv| argv.first())
-        .filter(|program| !program.contains('/'))
-        .cloned()
-        .collect();
+        .filter(|program| !program.contains('/'));
+    let conditions = order.preconditions.iter().filter_map(|condition| match condition {
+        Condition::Tool { name } => Some(name),
+        Condition::FileExists { .. }
+        | Condition::FileAbsent { .. }
+        | Condition::FileSha256 { .. }
+        | Condition::OrderDone { .. } => None,
+    });
+    let tools = order.tools.iter().map(|tool| &tool.name);
+    let mut programs: Vec<String> = judging.chain(conditions).chain(tools).cloned().collect();
     programs.sort();
     programs.dedup();
     Ok(programs)
@@ -114,23 +150,43 @@ pub fn shows_nothing(argv: &[String]) -> bool {
     matches!(program, Some("true" | ":" | "echo" | "printf"))
 }
 
-/// Whether a condition holds where `entry` is what stands at its path.
+/// What of an entry of a tree conditions ask about.
+enum Standing {
+    File(Sha256),
+    Symlink,
+    Nothing,
+}
+
+impl Standing {
+    fn of(entry: &BaseEntry) -> Self {
+        match entry {
+            BaseEntry::File { .. } => Standing::File(entry.base_sha256()),
+            BaseEntry::Symlink => Standing::Symlink,
+            BaseEntry::Absent
+            | BaseEntry::Directory
+            | BaseEntry::Submodule
+            | BaseEntry::BelowFile
+            | BaseEntry::BelowSymlink => Standing::Nothing,
+        }
+    }
+
+    fn fulfils(&self, condition: &Condition) -> bool {
+        match condition {
+            Condition::FileExists { .. } => matches!(self, Standing::File(_)),
+            Condition::FileAbsent { .. } => matches!(self, Standing::Nothing),
+            Condition::FileSha256 { sha256, .. } => matches!(self, Standing::File(found) if found == sha256),
+            // Neither is about an entry of a tree.
+            Condition::OrderDone { .. } | Condition::Tool { .. } => false,
+        }
+    }
+}
+
+/// Whether a condition about a file holds where `entry` is what stands at its path.
 ///
 /// A directory is not a file: it neither fulfils `file_exists` nor breaks `file_absent`. A symbolic link stands in the
 /// way of a file without being one that we would follow.
 pub fn holds(condition: &Condition, entry: &BaseEntry) -> bool {
-    match condition.kind {
-        ConditionKind::FileExists => matches!(entry, BaseEntry::File { .. }),
-        ConditionKind::FileAbsent => !matches!(entry, BaseEntry::File { .. } | BaseEntry::Symlink),
-    }
-}
-
-/// A condition's kind as orders write it.
-pub fn kind_name(kind: ConditionKind) -> &'static str {
-    match kind {
-        ConditionKind::FileExists => "file_exists",
-        ConditionKind::FileAbsent => "file_absent",
-    }
+    Standing::of(entry).fulfils(condition)
 }
 
 fn verify_script() -> RepoPath {

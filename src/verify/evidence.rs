@@ -1,5 +1,6 @@
 //! The record of one verification: what was run, what was enforced, what came out.
 
+use super::check::Check;
 use crate::order::canonical_json;
 use crate::sandbox::{Captured, LimitReport, Metering, Outcome, Receipt, Report};
 use crate::types::{ObjectId, RepoPath, Sha256};
@@ -32,12 +33,18 @@ pub struct CommandRecord {
     pub phase: Phase,
     /// Its place among the commands of its phase, from zero.
     pub index: usize,
+    /// Which of several runs it was, from one; nothing for a command that is run once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
     /// The program and its arguments.
     pub argv: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// Its exit code, when it exited by itself.
     pub exit_code: Option<i32>,
+    /// Why it did not show what it had to show, where that is not how it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmet: Option<String>,
     /// What it used.
     pub metering: Metering,
     /// Its standard output.
@@ -69,11 +76,14 @@ impl OutputRecord {
 }
 
 impl CommandRecord {
-    pub(super) fn new(phase: Phase, index: usize, argv: Vec<String>, report: &Report) -> Self {
+    pub(super) fn new((phase, index): (Phase, usize), check: &Check, run: u32, report: &Report) -> Self {
+        let ending = super::describe(&report.outcome);
         CommandRecord {
             phase,
             index,
-            argv,
+            run: (check.runs > 1).then_some(run),
+            argv: check.argv.clone(),
+            unmet: check.unmet(report).filter(|unmet| *unmet != ending),
             exit_code: match report.outcome {
                 Outcome::Exit { code } => Some(code),
                 Outcome::Signal { .. }
@@ -143,16 +153,34 @@ pub struct Rung {
 /// The rungs of the ladder in their order, as they stand for a candidate that was judged on `hygiene`, `regression`
 /// and `acceptance`.
 pub fn rungs(hygiene: RungState, regression: RungState, acceptance: RungState) -> Vec<Rung> {
+    let around = Around {
+        baseline: RungState::NotJudged,
+        repeat: RungState::NotJudged,
+    };
+    ladder(hygiene, regression, acceptance, around)
+}
+
+/// The rungs that only some orders have something to be judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Around {
+    /// Whether the commands that had to fail on the base did.
+    pub(super) baseline: RungState,
+    /// Whether the runs of a command that is repeated agree.
+    pub(super) repeat: RungState,
+}
+
+/// The rungs in their order.
+pub(super) fn ladder(hygiene: RungState, regression: RungState, acceptance: RungState, around: Around) -> Vec<Rung> {
     use RungState::NotJudged;
     [
         (0, "hygiene", hygiene),
-        (1, "baseline red", NotJudged),
+        (1, "baseline red", around.baseline),
         (2, "candidate green", acceptance),
         (3, "regression", regression),
         (4, "stub probe", NotJudged),
         (5, "mutation", NotJudged),
         (6, "golden tests", NotJudged),
-        (7, "repeat", NotJudged),
+        (7, "repeat", around.repeat),
     ]
     .into_iter()
     .map(|(rung, name, state)| Rung {
@@ -170,8 +198,11 @@ pub struct Evidence {
     pub schema: u32,
     /// The commit that the candidate stands on.
     pub base: ObjectId,
-    /// Each file of the candidate that differs from the base, by the digest of its bytes.
-    pub files: Vec<(RepoPath, Sha256)>,
+    /// Each file that was proposed to be changed, by the digest of its bytes; none for one that is gone.
+    pub files: Vec<(RepoPath, Option<Sha256>)>,
+    /// Where the mode of a file comes from, when it is not the one that its path has on the base.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modes: Vec<(RepoPath, String)>,
     /// The profile under which the commands ran.
     pub profile: String,
     /// What was judged, and how far.

@@ -1,6 +1,8 @@
 //! What a failed check says about the candidate: the material of the next attempt's brief.
 
+use super::check::Check;
 use super::evidence::{ConditionRecord, Phase};
+use crate::order::Visibility;
 use crate::sandbox::{Captured, LimitKind, Outcome, Report, SetupFailure};
 use crate::types::Sha256;
 use serde::{Deserialize, Serialize};
@@ -21,13 +23,44 @@ pub struct Finding {
     pub reason: String,
     /// The end of what the command wrote, or the postconditions that do not hold.
     pub excerpt: String,
+    /// What of this the model is not told.
+    #[serde(default, skip_serializing_if = "Hidden::is_nothing")]
+    pub hidden: Hidden,
+}
+
+/// What of a finding the model is not told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hidden {
+    /// It is told everything.
+    #[default]
+    Nothing,
+    /// What the command wrote, and what it had to show.
+    Output,
+    /// The command as well.
+    Everything,
+}
+
+impl Hidden {
+    fn is_nothing(&self) -> bool {
+        *self == Hidden::Nothing
+    }
+
+    fn of(visibility: Visibility) -> Self {
+        match visibility {
+            Visibility::Full => Hidden::Nothing,
+            Visibility::Summary => Hidden::Output,
+            Visibility::None => Hidden::Everything,
+        }
+    }
 }
 
 impl Finding {
-    pub(super) fn of(phase: Phase, argv: &[String], report: &Report) -> Self {
+    /// What is wrong with a command that did not show what it has to show, for this reason.
+    pub(super) fn of(phase: Phase, check: &Check, report: &Report, reason: String) -> Self {
         Finding {
             phase,
-            argv: Some(argv.to_vec()),
+            argv: Some(check.argv.clone()),
             exit_code: match report.outcome {
                 Outcome::Exit { code } => Some(code),
                 Outcome::Signal { .. }
@@ -36,9 +69,19 @@ impl Finding {
                 | Outcome::Tampered { .. }
                 | Outcome::Setup { .. } => None,
             },
-            reason: describe(&report.outcome),
+            reason,
             excerpt: excerpt(report),
+            hidden: Hidden::of(check.visibility),
         }
+    }
+
+    /// The same, of a command whose runs disagree; the `run`th showed it.
+    pub(super) fn of_runs(self, run: u32) -> Self {
+        let reason = format!(
+            "gave another result in one of {run} runs of the same bytes: it {}",
+            self.reason
+        );
+        Finding { reason, ..self }
     }
 
     pub(super) fn unmet(conditions: &[&ConditionRecord]) -> Self {
@@ -51,6 +94,16 @@ impl Finding {
             exit_code: None,
             reason: "postconditions do not hold".to_owned(),
             excerpt: lines.collect::<Vec<_>>().join("\n"),
+            hidden: Hidden::Nothing,
+        }
+    }
+
+    /// What is told of it: what the command wrote, after why that is not enough where its exit code does not say so.
+    pub fn excerpt_with_reason(&self) -> String {
+        let by_exit = self.exit_code.map(|code| format!("exited with code {code}"));
+        match self.argv.is_none() || by_exit.is_none_or(|by_exit| by_exit == self.reason) {
+            true => self.excerpt.clone(),
+            false => format!("the command {}\n{}", self.reason, self.excerpt),
         }
     }
 
@@ -157,12 +210,17 @@ mod tests {
             metering: Metering::default(),
             limits: Vec::new(),
             receipt: None,
+            files: std::collections::BTreeMap::new(),
         }
     }
 
     fn finding(stdout: &str) -> Finding {
-        let argv = ["pytest".to_owned()];
-        Finding::of(Phase::Verify, &argv, &report(Outcome::Exit { code: 1 }, stdout, ""))
+        found(Phase::Verify, "pytest", &report(Outcome::Exit { code: 1 }, stdout, ""))
+    }
+
+    fn found(phase: Phase, program: &str, report: &Report) -> Finding {
+        let check = Check::plain(vec![program.to_owned()]);
+        Finding::of(phase, &check, report, describe(&report.outcome))
     }
 
     #[test]
@@ -189,7 +247,7 @@ mod tests {
     fn output_that_is_no_text_is_quoted_all_the_same() {
         let mut broken = report(Outcome::Signal { signal: 9 }, "", "");
         broken.stderr.head = vec![0xff, 0xfe, b'!'];
-        let finding = Finding::of(Phase::Acceptance, &["a".to_owned()], &broken);
+        let finding = found(Phase::Acceptance, "a", &broken);
         assert_eq!(finding.excerpt, "stderr:\n\u{fffd}\u{fffd}!");
         assert_eq!(finding.reason, "was ended by signal 9");
     }

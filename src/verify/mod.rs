@@ -8,23 +8,31 @@
 //!   (its acceptance commands). The first failure ends it: what follows would judge a candidate that is refused anyway.
 //! - It knows nothing of attempts: what a verdict leads to is decided in `run`.
 
+mod baseline;
+mod check;
 mod checks;
+mod climb;
 mod commands;
 mod evidence;
 mod finding;
 mod passed;
 mod recall;
 
-pub use checks::{Checks, holds, kind_name, needed_programs, shows_nothing};
+pub use baseline::{Known, Shown, on_base};
+pub use check::Check;
+pub use checks::{Checks, holds, needed_programs, shows_nothing};
+pub use climb::{BaseRecord, BaseState, judge_base};
 pub use commands::{VERIFY_SCRIPT, global_commands};
 pub use evidence::{CommandRecord, ConditionRecord, Evidence, OutputRecord, Phase, Rung, RungState, rungs};
-pub use finding::{Finding, describe, limit_name};
+pub use finding::{Finding, Hidden, describe, limit_name};
 pub use passed::Passed;
 pub use recall::{Kept, Recalled, recall};
 
 use crate::change::ChangeSet;
-use crate::sandbox::{Command, LimitKind, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Tree};
+use crate::sandbox::{LimitKind, Policy, Report, Sandbox, SandboxError, Tree};
 use crate::types::{FailureClass, ObjectId, Problem, Sha256, escape_control};
+use climb::{Came, Tell};
+use evidence::{Around, ladder};
 use std::time::Duration;
 
 /// The version of the rules by which a candidate is judged.
@@ -81,6 +89,8 @@ pub enum Verdict {
     Rejected(Finding, Evidence),
     /// A resource limit ended a command before it could answer.
     Limited(LimitKind, Finding, Evidence),
+    /// Runs of one command on the same bytes disagree, so that nothing is known.
+    Flaky(Finding, Evidence),
 }
 
 /// Judges `candidate` by `checks`.
@@ -94,7 +104,7 @@ pub async fn verify(
     bench: Bench<'_>,
     candidate: Candidate<'_>,
     checks: &Checks,
-    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+    tell: &mut Tell<'_>,
 ) -> Result<Verdict, VerifyError> {
     let mut commands = Vec::new();
     if let Some(fall) = climb(
@@ -107,14 +117,16 @@ pub async fn verify(
     )
     .await?
     {
-        let evidence = evidence(&candidate, bench.policy, Fell::Regression, commands, Vec::new());
+        let fell = fall.place(Phase::Verify);
+        let evidence = evidence(&candidate, bench.policy, (fell, checks.around), commands, Vec::new());
         return Ok(fall.verdict(evidence));
     }
     let conditions = checks.postconditions.clone();
     let unmet: Vec<_> = checks.unmet().collect();
     if !unmet.is_empty() {
         let finding = Finding::unmet(&unmet);
-        let evidence = evidence(&candidate, bench.policy, Fell::Acceptance, commands, conditions);
+        let fell = (Fell::Acceptance, checks.around);
+        let evidence = evidence(&candidate, bench.policy, fell, commands, conditions);
         return Ok(Verdict::Rejected(finding, evidence));
     }
     let acceptance = &checks.acceptance;
@@ -128,7 +140,8 @@ pub async fn verify(
     )
     .await?
     {
-        let evidence = evidence(&candidate, bench.policy, Fell::Acceptance, commands, conditions);
+        let fell = (fall.place(Phase::Acceptance), checks.around);
+        let evidence = evidence(&candidate, bench.policy, fell, commands, conditions);
         return Ok(fall.verdict(evidence));
     }
     let nothing_asked = checks.acceptance.is_empty() && conditions.is_empty();
@@ -137,7 +150,7 @@ pub async fn verify(
     } else {
         Fell::Nowhere
     };
-    let evidence = evidence(&candidate, bench.policy, fell, commands, conditions);
+    let evidence = evidence(&candidate, bench.policy, (fell, checks.around), commands, conditions);
     Ok(Verdict::Passed(
         Passed {
             evidence: Sha256::of(&evidence.canonical()),
@@ -153,113 +166,86 @@ pub async fn verify(
 enum Fell {
     Regression,
     Acceptance,
+    Repeat,
     NothingAsked,
     Nowhere,
 }
 
-/// A command that did not succeed.
-struct Fall {
-    finding: Finding,
-    limit: Option<LimitKind>,
+/// A command that did not show what it has to.
+enum Fall {
+    Rejected(Finding),
+    Limited(LimitKind, Finding),
+    Flaky(Finding),
 }
 
 impl Fall {
+    /// Where that leaves a candidate whose commands of `phase` were run.
+    fn place(&self, phase: Phase) -> Fell {
+        match (self, phase) {
+            (Fall::Flaky(_), _) => Fell::Repeat,
+            (Fall::Rejected(_) | Fall::Limited(..), Phase::Verify) => Fell::Regression,
+            (Fall::Rejected(_) | Fall::Limited(..), Phase::Acceptance) => Fell::Acceptance,
+        }
+    }
+
     fn verdict(self, evidence: Evidence) -> Verdict {
-        match self.limit {
-            Some(limit) => Verdict::Limited(limit, self.finding, evidence),
-            None => Verdict::Rejected(self.finding, evidence),
+        match self {
+            Fall::Limited(limit, finding) => Verdict::Limited(limit, finding, evidence),
+            Fall::Rejected(finding) => Verdict::Rejected(finding, evidence),
+            Fall::Flaky(finding) => Verdict::Flaky(finding, evidence),
         }
     }
 }
 
-/// Runs the commands of one phase up to the first that does not succeed.
+/// Runs the commands of one phase up to the first that does not show what it has to.
 async fn climb(
     bench: Bench<'_>,
     tree: &Tree,
     phase: Phase,
-    argvs: &[Vec<String>],
+    checks: &[Check],
     records: &mut Vec<CommandRecord>,
-    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+    tell: &mut Tell<'_>,
 ) -> Result<Option<Fall>, VerifyError> {
-    for (index, argv) in argvs.iter().enumerate() {
-        tell(Progress::Started { phase, argv });
-        let command = Command {
-            timeout: bench.timeout,
-            ..Command::new(argv.iter().cloned())
+    for (index, check) in checks.iter().enumerate() {
+        let fall = match climb::run(bench, tree, (phase, index), check, records, tell).await? {
+            Came::Shown => continue,
+            Came::Unmet(finding) => Fall::Rejected(finding),
+            Came::Limited(limit, finding) => Fall::Limited(limit, finding),
+            Came::Disagreed(finding) => Fall::Flaky(finding),
         };
-        let report = bench
-            .sandbox
-            .run(bench.policy, tree, &command, None)
-            .await
-            .map_err(|source| VerifyError::Sandbox {
-                command: shown(argv),
-                source,
-            })?;
-        refuse_missing_tools(bench.policy, &report.outcome)?;
-        let record = CommandRecord::new(phase, index, argv.clone(), &report);
-        tell(Progress::Finished {
-            record: &record,
-            report: &report,
-        });
-        records.push(record);
-        if !report.outcome.is_success() {
-            let limit = match report.outcome {
-                Outcome::Limit { limit } => Some(limit),
-                Outcome::Exit { .. }
-                | Outcome::Signal { .. }
-                | Outcome::Denied { .. }
-                | Outcome::Tampered { .. }
-                | Outcome::Setup { .. } => None,
-            };
-            let finding = Finding::of(phase, argv, &report);
-            return Ok(Some(Fall { finding, limit }));
-        }
+        return Ok(Some(fall));
     }
     Ok(None)
-}
-
-/// Tells failures of this host from those of the candidate. A program named without a slash comes from the host's view;
-/// one named by a path comes from the tree, and that it is not there or cannot be executed is the candidate's fault.
-fn refuse_missing_tools(policy: &Policy, outcome: &Outcome) -> Result<(), VerifyError> {
-    match outcome {
-        Outcome::Setup {
-            failure: SetupFailure::ToolMissing { program },
-        } => Err(VerifyError::ToolMissing {
-            programs: vec![program.clone()],
-            profile: policy.profile.clone(),
-        }),
-        Outcome::Setup {
-            failure: SetupFailure::ProgramUnusable { .. } | SetupFailure::DirectoryMissing { .. },
-        }
-        | Outcome::Exit { .. }
-        | Outcome::Signal { .. }
-        | Outcome::Limit { .. }
-        | Outcome::Denied { .. }
-        | Outcome::Tampered { .. } => Ok(()),
-    }
 }
 
 fn evidence(
     candidate: &Candidate<'_>,
     policy: &Policy,
-    fell: Fell,
+    (fell, around): (Fell, Around),
     commands: Vec<CommandRecord>,
     postconditions: Vec<ConditionRecord>,
 ) -> Evidence {
     use RungState::{Failed, NotApplicable, NotReached, Passed as Climbed};
     let (regression, acceptance) = match fell {
         Fell::Regression => (Failed, NotReached),
-        Fell::Acceptance => (Climbed, Failed),
+        Fell::Acceptance | Fell::Repeat => (Climbed, Failed),
         Fell::NothingAsked => (Climbed, NotApplicable),
         Fell::Nowhere => (Climbed, Climbed),
     };
+    let repeat = match (fell, around.repeat) {
+        (Fell::Repeat, _) => Failed,
+        (Fell::Regression | Fell::Acceptance, Climbed) => NotReached,
+        (_, repeat) => repeat,
+    };
     let digests = candidate.change_set.digests();
+    let modes = candidate.change_set.modes().into_iter();
     Evidence {
         schema: 1,
         base: candidate.base,
         files: digests.map(|(path, digest)| (path.clone(), digest)).collect(),
+        modes: modes.map(|(path, mode)| (path.clone(), mode)).collect(),
         profile: policy.profile.clone(),
-        rungs: rungs(Climbed, regression, acceptance),
+        rungs: ladder(Climbed, regression, acceptance, Around { repeat, ..around }),
         commands,
         postconditions,
     }

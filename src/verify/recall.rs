@@ -40,8 +40,11 @@ pub fn recall(kept: &Kept, evidence: &[u8], change_set: ChangeSet, base: ObjectI
     }
     let record: Value = serde_json::from_slice(evidence).ok()?;
     let files: Vec<_> = change_set.digests().collect();
+    let modes = change_set.modes();
+    let modes = (!modes.is_empty()).then(|| json!(modes));
     if record.get("base") != Some(&json!(base))
         || record.get("files") != Some(&json!(files))
+        || record.get("modes") != modes.as_ref()
         || record.get("rungs") != Some(&json!(kept.rungs))
     {
         return None;
@@ -78,7 +81,9 @@ mod tests {
                 path: RepoPath::parse("a.py").unwrap(),
                 base_sha256: String::new(),
                 content: content.to_owned(),
+                executable: None,
             }],
+            ..ChangeSet::default()
         }
     }
 
@@ -91,6 +96,7 @@ mod tests {
                 .digests()
                 .map(|(path, digest)| (path.clone(), digest))
                 .collect(),
+            modes: Vec::new(),
             profile: "verify".to_owned(),
             rungs: rungs.clone(),
             commands: Vec::new(),

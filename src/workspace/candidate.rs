@@ -1,6 +1,7 @@
 //! A candidate: the base with a change set on top, as directories to be stacked.
 
-use super::changes::{self, Planned};
+use super::changes::{self, Becomes, Content, Planned};
+use super::entries::BLOB_MAX;
 use super::error::WorkspaceError;
 use super::files::{self, Owner, io_error, open_top, remove_tree};
 use super::snapshot::Snapshot;
@@ -11,7 +12,8 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The base tree and, above it, a directory that holds nothing but the files of a change set.
+/// The base tree and, above it, a directory that holds nothing but the files of a change set, and a whiteout for each file
+/// or directory that goes.
 ///
 /// Stacked by an overlay the two are the tree to be verified; what it costs is what was changed. The directory of the
 /// changes is removed when the candidate is dropped.
@@ -25,7 +27,8 @@ pub struct Candidate {
 impl Candidate {
     /// Writes the files of a change set into a fresh directory in `scratch`, which must exist.
     ///
-    /// A file keeps its executable bit; a new one is not executable. Everything belongs to user and group `owner`, or to
+    /// A file keeps its executable bit, also under another name, unless the change set says otherwise; a new one is not
+    /// executable. A directory in which nothing is left goes with its last file, as in git. Everything belongs to user and group `owner`, or to
     /// whoever runs. On a base with a disposable repository, the candidate's tree becomes the one commit.
     ///
     /// # Errors
@@ -41,7 +44,7 @@ impl Candidate {
         let planned = changes::plan(snapshot, change_set)?;
         let changes = Layer::create(scratch)?;
         crash_point("the directory of the changes is there, and empty");
-        changes.fill(&planned, owner)?;
+        changes.fill(snapshot, &planned, owner)?;
         crash_point("the files of the changes are written");
         if base.has_repository() {
             let top = open_top(&changes.dir)?;
@@ -77,12 +80,29 @@ impl Layer {
         Ok(Layer { dir: dir.keep() })
     }
 
-    fn fill(&self, planned: &[Planned<'_>], owner: Owner) -> Result<(), WorkspaceError> {
+    fn fill(&self, snapshot: &Snapshot<'_>, planned: &[Planned<'_>], owner: Owner) -> Result<(), WorkspaceError> {
         let top = open_top(&self.dir)?;
         let mut dirs = BTreeSet::new();
-        for file in planned {
-            write(&top, file, &mut dirs, owner)
-                .map_err(|source| io_error("write", self.dir.join(file.path.as_str()), source))?;
+        for Planned { path, becomes } in planned {
+            let Becomes::File { content, executable } = *becomes else {
+                continue;
+            };
+            let mut write = |bytes: &[u8]| {
+                let (dir, name) = enter(&top, path.as_str(), &mut dirs, owner)?;
+                files::create_file(&dir, name, bytes, executable, owner)
+            };
+            let written = match content {
+                Content::Bytes(bytes) => write(bytes),
+                Content::Blob(id) => snapshot.repository().with_blob(id, BLOB_MAX, |bytes| write(bytes))?,
+            };
+            written.map_err(|source| io_error("write", self.dir.join(path.as_str()), source))?;
+        }
+        for path in changes::vanishing(snapshot, planned)? {
+            let mut hide = || {
+                let (dir, name) = enter(&top, &path, &mut dirs, owner)?;
+                files::create_whiteout(&dir, name)
+            };
+            hide().map_err(|source| io_error("make a whiteout at", self.dir.join(&path), source))?;
         }
         files::settle(&top, 0o755, owner).map_err(|errno| io_error("set the mode of", &self.dir, errno))
     }
@@ -96,19 +116,24 @@ impl Drop for Layer {
     }
 }
 
-/// Writes one file and the directories it needs; `dirs` are those that exist already.
-fn write<'a>(top: &OwnedFd, file: &Planned<'a>, dirs: &mut BTreeSet<&'a str>, owner: Owner) -> std::io::Result<()> {
-    let path = file.path.as_str();
+/// Opens the directory in which `path` is, and makes it where it is not there yet; `dirs` are those that are. Gives the last
+/// name of the path as well.
+fn enter<'p>(
+    top: &OwnedFd,
+    path: &'p str,
+    dirs: &mut BTreeSet<String>,
+    owner: Owner,
+) -> std::io::Result<(OwnedFd, &'p [u8])> {
     let mut dir = top.try_clone()?;
     let mut start = 0;
     for (end, _) in path.match_indices('/') {
         let name = path.as_bytes().get(start..end).unwrap_or_default();
-        dir = if dirs.insert(&path[..end]) {
+        dir = if dirs.insert(path[..end].to_owned()) {
             files::create_dir(&dir, name, owner)?
         } else {
             files::open_dir(&dir, name)?
         };
         start = end + 1;
     }
-    files::create_file(&dir, &path.as_bytes()[start..], file.content, file.executable, owner)
+    Ok((dir, &path.as_bytes()[start..]))
 }

@@ -84,8 +84,18 @@ impl Repository {
 
     /// Reads a blob of at most `max` bytes.
     pub(super) fn blob(&self, id: ObjectId, max: Bytes) -> Result<Vec<u8>, WorkspaceError> {
+        self.with_blob(id, max, <[u8]>::to_vec)
+    }
+
+    /// Reads a blob of at most `max` bytes and hands it on without a copy.
+    pub(super) fn with_blob<T>(
+        &self,
+        id: ObjectId,
+        max: Bytes,
+        use_it: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, WorkspaceError> {
         let odb = self.git.odb().map_err(|source| read("the object database", source))?;
-        with_blob(&odb, oid(id), max, <[u8]>::to_vec)
+        with_blob(&odb, oid(id), max, use_it)
     }
 }
 

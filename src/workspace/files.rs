@@ -78,6 +78,16 @@ pub(super) fn create_symlink(parent: impl AsFd, name: &[u8], target: &[u8], owne
     Ok(())
 }
 
+/// Creates what hides the file or directory of this name in the layers below, which an overlay shows as nothing.
+///
+/// It is a character device without a driver, which anybody may make: mknod(2) needs no privilege for the number 0/0 since
+/// Linux 5.8. Source: Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
+pub(super) fn create_whiteout(parent: impl AsFd, name: &[u8]) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(0);
+    rustix::fs::mknodat(parent, name, rustix::fs::FileType::CharacterDevice, mode, 0)?;
+    Ok(())
+}
+
 /// Gives a fresh file or directory its mode, whatever the umask, and its owner.
 pub(super) fn settle(file: impl AsFd, mode: u32, owner: Owner) -> Result<(), Errno> {
     if let Some(id) = owner {

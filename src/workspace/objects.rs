@@ -1,6 +1,6 @@
 //! Writing to the object database, and the one ref that moves. Only `promote` has a use for it.
 
-use super::changes;
+use super::changes::{self, Becomes, Content};
 use super::entries::{Found, Kind};
 use super::error::WorkspaceError;
 use super::repository::{Repository, branch_text, object_id, oid, read};
@@ -56,15 +56,26 @@ impl Repository {
         change_set: &ChangeSet,
     ) -> Result<Written, WorkspaceError> {
         let mut objects = BTreeSet::new();
-        // The new entries of each directory; a directory is known by its components, none for the top.
+        // The entries of each directory that change; a directory is known by its components, none for the top.
         let mut dirs: BTreeMap<Vec<&str>, Vec<NewEntry<'_>>> = BTreeMap::from([(Vec::new(), Vec::new())]);
         for file in changes::plan(snapshot, change_set)? {
-            let blob = self.write_object(ObjectType::Blob, file.content)?;
-            objects.insert(object_id(blob));
+            let becomes = match file.becomes {
+                Becomes::File { content, executable } => {
+                    let blob = match content {
+                        Content::Bytes(bytes) => self.write_object(ObjectType::Blob, bytes)?,
+                        // It is in the base, and what a repository has is not written again.
+                        Content::Blob(id) => oid(id),
+                    };
+                    if let Content::Bytes(_) = content {
+                        objects.insert(object_id(blob));
+                    }
+                    Some((blob, if executable { MODE_EXECUTABLE } else { MODE_FILE }))
+                }
+                Becomes::Gone => None,
+            };
             let mut dir: Vec<&str> = file.path.components().collect();
             let name = dir.pop().expect("a path has a component");
-            let mode = if file.executable { MODE_EXECUTABLE } else { MODE_FILE };
-            dirs.entry(dir.clone()).or_default().push((name, blob, mode));
+            dirs.entry(dir.clone()).or_default().push((name, becomes));
             while dir.pop().is_some() {
                 dirs.entry(dir.clone()).or_default();
             }
@@ -75,26 +86,34 @@ impl Repository {
         for mut dir in order {
             let entries = dirs.remove(&dir).unwrap_or_default();
             let tree = self.write_tree(snapshot, &dir, entries)?;
-            objects.insert(object_id(tree));
-            match dir.pop() {
-                Some(name) => dirs.entry(dir).or_default().push((name, tree, MODE_DIRECTORY)),
-                None => {
+            if let Some(tree) = tree {
+                objects.insert(object_id(tree));
+            }
+            match (dir.pop(), tree) {
+                (Some(name), tree) => {
+                    let becomes = tree.map(|tree| (tree, MODE_DIRECTORY));
+                    dirs.entry(dir).or_default().push((name, becomes));
+                }
+                (None, Some(tree)) => {
                     return Ok(Written {
                         tree: object_id(tree),
                         objects,
                     });
                 }
+                (None, None) => break,
             }
         }
-        unreachable!("the top directory is among the directories and comes last")
+        unreachable!("the top directory is among the directories, comes last, and is written also when it is empty")
     }
 
+    /// Writes the tree of a directory; nothing when it is not the top and nothing is left in it, because git keeps no empty
+    /// directories.
     fn write_tree(
         &self,
         snapshot: &Snapshot<'_>,
         dir: &[&str],
         entries: Vec<NewEntry<'_>>,
-    ) -> Result<Oid, WorkspaceError> {
+    ) -> Result<Option<Oid>, WorkspaceError> {
         let base = match self.lookup(snapshot.root(), dir.iter().copied())? {
             Found::Entry(Kind::Directory, id) => Some(self.tree(id)?),
             // The change set brings the directory; that nothing else is there was checked for each write.
@@ -102,16 +121,20 @@ impl Repository {
         };
         let build = || {
             let mut builder = self.git.treebuilder(base.as_ref())?;
-            for (name, id, mode) in entries {
-                // What stays the same is not replaced, so that an old tree's odd mode makes no difference.
-                if !builder
-                    .get(name)?
-                    .is_some_and(|old| old.id() == id && same_kind(old.filemode_raw(), mode))
-                {
-                    builder.insert(name, id, mode)?;
+            for (name, becomes) in entries {
+                let old = builder.get(name)?.map(|old| (old.id(), old.filemode_raw()));
+                match (becomes, old) {
+                    // What stays the same is not replaced, so that an old tree's odd mode makes no difference.
+                    (Some((id, mode)), Some((old, old_mode))) if old == id && same_kind(old_mode, mode) => {}
+                    (Some((id, mode)), _) => drop(builder.insert(name, id, mode)?),
+                    (None, Some(_)) => builder.remove(name)?,
+                    (None, None) => {}
                 }
             }
-            builder.write()
+            if builder.is_empty() && !dir.is_empty() {
+                return Ok(None);
+            }
+            builder.write().map(Some)
         };
         build().map_err(|source| write("a tree", source))
     }
@@ -259,8 +282,8 @@ impl Repository {
     }
 }
 
-/// A name in a directory, what is to be there, and its mode.
-type NewEntry<'a> = (&'a str, Oid, i32);
+/// A name in a directory, and what is to be there with its mode, if anything.
+type NewEntry<'a> = (&'a str, Option<(Oid, i32)>);
 
 const MODE_FILE: i32 = 0o100_644;
 const MODE_EXECUTABLE: i32 = 0o100_755;

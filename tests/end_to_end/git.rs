@@ -1,6 +1,6 @@
 //! Repositories made by the command-line git, read and exported by `workspace`.
 
-use factory::change::{BaseEntry, ChangeSet, Write};
+use factory::change::{BaseEntry, ChangeSet, Delete, Rename, Write};
 use factory::types::{FailureClass, ObjectId, Problem as _, RepoPath, Sha256};
 use factory::workspace::{Base, Candidate, Repository, TreeCache, WorkspaceError, remove_tree};
 use std::ffi::OsStr;
@@ -135,8 +135,10 @@ fn changes(writes: &[(&str, &str)]) -> ChangeSet {
                 path: path(name),
                 base_sha256: Sha256::EMPTY.to_string(),
                 content: (*content).to_owned(),
+                executable: None,
             })
             .collect(),
+        ..ChangeSet::default()
     }
 }
 
@@ -729,6 +731,46 @@ fn a_candidate_holds_the_changed_files_and_leaves_nothing() {
         assert_eq!(error.class(), FailureClass::Proposal, "{name}: {error}");
     }
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+}
+
+/// Whiteouts of an overlay: character devices with the number 0/0. Source: Documentation/filesystems/overlayfs.rst.
+fn is_whiteout(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let metadata = path.symlink_metadata();
+    metadata.is_ok_and(|metadata| metadata.file_type().is_char_device() && metadata.rdev() == 0)
+}
+
+#[test]
+fn a_candidate_hides_what_goes_and_the_directories_that_it_leaves_empty() {
+    let origin = Origin::new();
+    let repo = origin.open();
+    let snapshot = repo.snapshot(repo.head().unwrap().commit).unwrap();
+    let base = origin.cache().export(&snapshot, None).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let change_set = ChangeSet {
+        deletes: vec![Delete {
+            path: path("src/lib.py"),
+            base_sha256: Sha256::EMPTY,
+        }],
+        renames: vec![Rename {
+            from: path("bin/run"),
+            to: path("tools/run"),
+            base_sha256: Sha256::EMPTY,
+            executable: None,
+        }],
+        ..ChangeSet::default()
+    };
+    let candidate = Candidate::new(&Base::files(base.clone()), &snapshot, &change_set, scratch.path(), None).unwrap();
+    let layer = &candidate.layers()[0];
+    // `src` has more than that file; `bin` does not.
+    assert!(is_whiteout(&layer.join("src/lib.py")) && is_whiteout(&layer.join("bin")));
+    assert_eq!(
+        std::fs::read(layer.join("tools/run")).unwrap(),
+        std::fs::read(base.join("bin/run")).unwrap()
+    );
+    assert_eq!(layer.join("tools/run").metadata().unwrap().mode() & 0o7777, 0o755);
+    drop(candidate);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
 
 /// Builds a tree that is unpleasant to remove, and removes it.

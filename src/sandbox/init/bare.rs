@@ -150,8 +150,7 @@ fn enter(start: Start<'_>, report: &mut File) -> Result<ReportLine, LayerFailure
     // Some are held back.
     sys::reset_signals();
     limits::go_first()?;
-    let null = File::open("/dev/null").step("open /dev/null")?;
-    sys::dup_onto(null.as_fd(), 0).step("attach standard input")?;
+    command::attach_input(job)?;
     sys::dup_onto(streams.stdout.as_fd(), 1).step("attach standard output")?;
     sys::dup_onto(streams.stderr.as_fd(), 2).step("attach standard error")?;
     let own = Pid::from_raw(0);

@@ -1,10 +1,10 @@
 //! Starts the command and waits until nothing of it is left.
 
 use super::Step;
-use super::protect::Protected;
+use super::protect::{self, Protected};
 use crate::sandbox::cgroup::Groups;
 use crate::sandbox::report::SetupFailure;
-use crate::sandbox::setup::{Ended, Job, LayerFailure, ReportLine};
+use crate::sandbox::setup::{Ended, Job, LayerFailure, ReportLine, TREE};
 use crate::sandbox::sys::{self, Ending};
 use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -12,7 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,23 @@ pub(super) fn run(job: &Job, groups: &Groups, protected: &Protected<'_>) -> Resu
     };
     // This is posix_spawn(3): no copy of our memory is made, and a refused execve(2) is our error, not an exit code.
     match command.spawn() {
-        Ok(child) => reap(child.id() as i32, groups, protected),
+        Ok(child) => reap(child.id() as i32, job, groups, protected),
         Err(error) => Ok(unusable(job, &error)),
     }
+}
+
+/// Gives the command what it reads: the near end of a pipe that holds all of it already, or nothing.
+pub(super) fn attach_input(job: &Job) -> Result<(), LayerFailure> {
+    let step = "attach standard input";
+    if job.stdin.is_empty() {
+        let null = File::open("/dev/null").step("open /dev/null")?;
+        return sys::dup_onto(null.as_fd(), 0).step(step);
+    }
+    let (near, far) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(step)?;
+    // A pipe that takes less, as the kernel gives to whoever has very many, must not leave us waiting.
+    rustix::io::ioctl_fionbio(&far, true).step(step)?;
+    File::from(far).write_all(job.stdin.as_bytes()).step(step)?;
+    sys::dup_onto(near.as_fd(), 0).step(step)
 }
 
 /// Becomes the command of the job. Answers only why it could not.
@@ -94,7 +109,7 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Waits for the command, kills whatever it left behind and waits for that too.
-fn reap(command: i32, groups: &Groups, protected: &Protected<'_>) -> Result<ReportLine, LayerFailure> {
+fn reap(command: i32, job: &Job, groups: &Groups, protected: &Protected<'_>) -> Result<ReportLine, LayerFailure> {
     let mut ending = None;
     loop {
         match sys::wait_any() {
@@ -129,6 +144,7 @@ fn reap(command: i32, groups: &Groups, protected: &Protected<'_>) -> Result<Repo
         inodes_full: disk.files_free() == 0,
         groups: groups.counts(),
         tampered: protected.changed(),
+        files: protect::digests(Path::new(TREE), &job.watch),
     }))
 }
 

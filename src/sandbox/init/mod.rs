@@ -146,9 +146,7 @@ fn enter(run: &Run<'_>, report: &mut File) -> Result<ReportLine, LayerFailure> {
     let tree = mounts::put_on_top(job, view, &run.layers)?;
     mounts::enter_view()?;
     // In place of the slot's, which is an open file of another mount namespace.
-    let null = File::open("/dev/null").step("open /dev/null")?;
-    sys::dup_onto(null.as_fd(), 0).step("attach standard input")?;
-    drop(null);
+    command::attach_input(job)?;
     if job.network == super::policy::Network::Loopback {
         sys::loopback_up().step("bring the private loopback up")?;
     }

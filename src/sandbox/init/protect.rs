@@ -54,15 +54,39 @@ impl<'a> Protected<'a> {
     }
 }
 
+/// The digests of the paths that are regular files. What cannot be read is none, and no link is followed.
+pub(in crate::sandbox) fn digests(tree: &Path, paths: &[RepoPath]) -> BTreeMap<RepoPath, Sha256> {
+    let digest = |path: &RepoPath| {
+        let place = tree.join(path.as_str());
+        if leads_out(tree, &place) || !fs::symlink_metadata(&place).ok()?.is_file() {
+            return None;
+        }
+        let mut file = fs::File::options()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&place)
+            .ok()?;
+        Sha256::of_reader(&mut file).ok()
+    };
+    paths
+        .iter()
+        .filter_map(|path| Some((path.clone(), digest(path)?)))
+        .collect()
+}
+
+/// Whether a directory on the way is a link out of the tree: what it leads to is none of the command's, and where the root is
+/// the host's, not ours to open.
+fn leads_out(tree: &Path, path: &Path) -> bool {
+    let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
+    parent.is_some_and(|parent| !parent.starts_with(tree))
+}
+
 /// Everything at and below the paths. Iterative: what a command made may be deep.
 fn read_all(tree: &Path, paths: &[RepoPath]) -> std::io::Result<BTreeMap<PathBuf, Entry>> {
     let mut found = BTreeMap::new();
     let mut pending: Vec<PathBuf> = paths.iter().map(|path| tree.join(path.as_str())).collect();
     pending.retain(|path| {
-        // A directory on the way that is now a link out of the tree: what it leads to is none of the command's, and where
-        // the root is the host's, not ours to open.
-        let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
-        let leads_out = parent.is_some_and(|parent| !parent.starts_with(tree));
+        let leads_out = leads_out(tree, path);
         if leads_out {
             found.insert(path.clone(), Entry::Other);
         }

@@ -434,7 +434,7 @@ impl Join<'_> {
         for variable in written {
             let origin = self.source.origin(variable.span());
             let Variable { name, why } = variable.into_inner();
-            if NEVER_PASSED.iter().any(|never| is_named(&name, never)) {
+            if steers_programs(&name) {
                 let reason = format!("`env.pass`: `{name}` steers a loader or an agent and is never passed");
                 let remedy = "leave it out; a value that does no harm can be written under [env] set".to_owned();
                 return Err(self.source.invalid(origin.line, reason, Some(remedy)));
@@ -612,6 +612,11 @@ const NEVER_PASSED: [&str; 12] = [
     "SSH_",
     "DBUS_",
 ];
+
+/// Whether a variable steers the loader, an interpreter or git.
+pub(in crate::sandbox) fn steers_programs(name: &str) -> bool {
+    NEVER_PASSED.iter().any(|never| is_named(name, never))
+}
 
 fn is_named(name: &str, pattern: &str) -> bool {
     name == pattern || (pattern.ends_with('_') && name.starts_with(pattern))

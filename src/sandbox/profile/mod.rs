@@ -20,6 +20,7 @@ use super::error::SandboxError;
 use super::policy::Policy;
 use document::Source;
 use inherit::Spec;
+pub(super) use inherit::steers_programs;
 use std::fs;
 use std::path::{Path, PathBuf};
 

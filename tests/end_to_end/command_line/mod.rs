@@ -19,6 +19,7 @@ mod records;
 mod recovery;
 mod reports;
 mod satisfied;
+mod second;
 mod servers;
 mod synthetic;
 mod terminal;

@@ -3,7 +3,7 @@
 use super::Place;
 use crate::support::place::answer;
 use crate::support::{Server, http, sending};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_run_is_carried_by_a_server_and_again_by_its_recording() {
@@ -52,5 +52,44 @@ fn a_run_is_carried_by_a_server_and_again_by_its_recording() {
     assert_eq!(
         place.git(&["rev-parse", "two^{tree}"]),
         place.git(&["rev-parse", "one^{tree}"])
+    );
+}
+
+#[test]
+fn a_server_that_can_be_told_gets_the_schema_of_what_is_asked_for() {
+    let place = Place::new();
+    place.write("spec.md", "A product.\n");
+    let body = |text: &str| {
+        let choice = json!({ "message": { "content": text }, "finish_reason": "stop" });
+        let body = json!({ "choices": [choice] }).to_string();
+        sending(http("200 OK", "Content-Type: application/json\r\n", body))
+    };
+    let server = Server::start(vec![body(&answer("x.txt", "hello\n")), body("prose")]);
+    let provider = format!("--provider=openai:{}", server.base());
+    let told = [
+        "--repo=repository",
+        "--model=m",
+        "--provider-option=json=schema",
+        &provider,
+    ];
+    place.call(&[&["run", "order.json"][..], &told].concat()).succeeded();
+    let plan = ["plan", "--spec=spec.md", "--out=out", "--max-attempts=1"];
+    place
+        .call(&[&plan[..], &told].concat())
+        .explains(4, &["not one JSON object"]);
+    let formats: Vec<Value> = (server.requests().iter())
+        .map(|request| request.split_once("\r\n\r\n").unwrap().1)
+        .map(|body| serde_json::from_str::<Value>(body).unwrap()["response_format"]["json_schema"].take())
+        .collect();
+    assert_eq!(
+        (&formats[0]["name"], &formats[1]["name"]),
+        (&json!("proposal"), &json!("plan"))
+    );
+    let proposal: Value = serde_json::from_str(include_str!("../../../docs/schema/proposal-v1.schema.json")).unwrap();
+    assert_eq!(formats[0]["schema"], proposal);
+    assert!(
+        formats[1]["schema"]["properties"]["work_orders"].is_object(),
+        "{}",
+        formats[1]
     );
 }

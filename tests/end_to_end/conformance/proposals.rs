@@ -2,24 +2,34 @@
 
 use super::case::{Case, Files, files_value};
 use crate::support::File;
-use factory::change::{BaseEntry, ChangeSet};
+use factory::change::BaseEntry;
 use factory::order::{self, WorkOrder};
-use factory::propose::{self, CheckError, Proposal, Stage};
+use factory::propose::{self, CheckError, Draft, Form, Operation, Proposal, Stage};
 use factory::types::RepoPath;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 
 pub(super) fn proposal_parse(case: &Case) -> Result<Value, String> {
     let text = String::from_utf8(case.document()?).map_err(|error| error.to_string())?;
-    Ok(match propose::parse_answer(&text) {
-        Ok(Proposal::Changes(ChangeSet { summary, writes })) => {
-            let paths: Vec<_> = writes.iter().map(|write| &write.path).collect();
-            let contents: Vec<_> = writes.iter().map(|write| &write.content).collect();
+    Ok(match propose::parse_answer(&text, Form::Writes) {
+        Ok(Proposal::Changes(Draft {
+            summary, operations, ..
+        })) => {
+            let writes: Vec<_> = operations.iter().map(written).collect::<Result<_, _>>()?;
+            let (paths, contents): (Vec<_>, Vec<_>) = writes.into_iter().unzip();
             json!({"ok": true, "summary": summary, "paths": paths, "contents": contents})
         }
         // Version 1, which the cases pin, has no other kind.
         Ok(Proposal::NoChange { .. } | Proposal::Blocked { .. }) | Err(_) => json!({"ok": false}),
     })
+}
+
+/// Path and content of a full write, which is all that the cases have.
+fn written(operation: &Operation) -> Result<(&RepoPath, &String), String> {
+    match operation {
+        Operation::Write { path, content, .. } => Ok((path, content)),
+        other => Err(format!("no full write: {other:?}")),
+    }
 }
 
 pub(super) fn proposal_apply(case: &Case) -> Result<Value, String> {
@@ -39,10 +49,11 @@ pub(super) fn proposal_apply(case: &Case) -> Result<Value, String> {
 
 /// Parses, checks and applies an answer; gives the files afterwards, or where it was refused.
 fn propose_on(base: &Base<'_>, order: &WorkOrder, answer: &str) -> Result<Files, Stage> {
-    let Proposal::Changes(change_set) = propose::parse_answer(answer).map_err(|error| error.stage())? else {
+    let parsed = propose::parse_answer(answer, Form::Writes).map_err(|error| error.stage())?;
+    let Proposal::Changes(draft) = parsed else {
         return Err(Stage::Unparseable);
     };
-    propose::check(&change_set, order, |path| base.entry(path)).map_err(|error| match error {
+    let change_set = propose::check(&draft, order, |path| base.entry(path)).map_err(|error| match error {
         CheckError::Refused { refusals } => refusals.stage,
         CheckError::Base { source, .. } => match source {},
     })?;

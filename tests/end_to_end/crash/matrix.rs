@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Points that some run has to pass: one that vanishes from the program is noticed here.
-const POINTS: [&str; 44] = [
+const POINTS: [&str; 46] = [
     "the journal is built, and has no name yet",
     "the repository is taken",
     "before the entry run.opened (intent)",
@@ -18,6 +18,8 @@ const POINTS: [&str; 44] = [
     "a tree is written aside",
     "a tree is in its place, not marked as complete",
     "the ground is prepared",
+    "before the entry baseline.judged (fact)",
+    "after the entry baseline.judged (fact)",
     "the directory of the attempt is there, and empty",
     "before the entry proposal.request (intent)",
     "after the entry proposal.request (intent)",

@@ -22,7 +22,7 @@ pub(super) struct Scenario {
 }
 
 /// All of them.
-pub(super) const SCENARIOS: [Scenario; 9] = [
+pub(super) const SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "the first attempt passes",
         from: "the journal is built, and has no name yet",
@@ -102,7 +102,42 @@ pub(super) const SCENARIOS: [Scenario; 9] = [
         },
         arguments: &["--profile=git"],
     },
+    Scenario {
+        name: "files are deleted, renamed and edited",
+        from: "the ground is prepared",
+        arrange: moves,
+        arguments: &[],
+    },
 ];
+
+/// An order of version 2 whose answer deletes a file with its directory, renames one and edits one.
+fn moves(place: &Place) {
+    let check = "test ! -e scripts/gone && test ! -e b.txt && cmp c/d.txt same && grep -q BASE a.txt";
+    let order = json!({
+        "schema_version": 2, "id": "WO-01", "title": "Move files", "kind": "modify", "intent": "Move files.",
+        "depends_on": [], "allowed_files": ["a.txt", "same"], "allowed_deletes": ["scripts/gone/only.txt"],
+        "allowed_renames": [{ "from": "b.txt", "to": "c/d.txt" }],
+        "postconditions": [{ "kind": "file_absent", "path": "scripts/gone/only.txt" }],
+        "acceptance": [{ "argv": ["sh", "-c", check] }]
+    });
+    let answer = json!({
+        "schema_version": 2, "result": "changes", "summary": "moved", "operations": [
+            { "op": "delete", "path": "scripts/gone/only.txt", "base_sha256": sha256("gone\n") },
+            { "op": "rename", "from": "b.txt", "to": "c/d.txt", "base_sha256": sha256("same\n") },
+            { "op": "replace", "path": "a.txt", "base_sha256": sha256("base\n"),
+              "edits": [{ "find": "base", "replace": "BASE" }] },
+            { "op": "write", "path": "same", "base_sha256": NEW, "content": "same\n" }
+        ]
+    })
+    .to_string();
+    place.write("repository/scripts/gone/only.txt", "gone\n");
+    place.git(&["add", "scripts/gone/only.txt"]);
+    place.git(&["commit", "--quiet", "--message=more", "--", "scripts/gone/only.txt"]);
+    place.write("order.json", order.to_string());
+    for number in ["1", "2"] {
+        place.write(&format!("answers/{number}.json"), &answer);
+    }
+}
 
 /// An order that a look at the base cannot show to be done.
 const SHOWS_NOTHING: [(&str, Value); 3] = [

@@ -1,8 +1,15 @@
 //! Work order text → [`WorkOrder`], or everything that is wrong with it.
 
+pub(super) mod command;
+mod lists;
+pub(super) mod second;
+#[cfg(test)]
+mod second_tests;
+
 use super::json::{Defects, Document, Pointer, Want, quote};
 use super::{
-    AcceptanceCommand, Condition, ConditionKind, MAX_CONTEXT_FILES, MAX_ORDER_BYTES, WorkOrder, split_command,
+    AcceptanceCommand, Condition, MAX_CONTEXT_FILES, MAX_ORDER_BYTES, OrderBudget, Resources, Version, WorkOrder,
+    split_command,
 };
 use crate::types::{FailureClass, Problem, RepoPath};
 use serde_json::{Map, Value};
@@ -73,7 +80,7 @@ const SWITCH: Want = Want {
 };
 const VERSION: Want = Want {
     what: "a version that is known here",
-    example: "\"schema_version\": 1",
+    example: "\"schema_version\": 2",
 };
 
 /// A text that is not a work order.
@@ -117,8 +124,8 @@ impl Problem for OrderError {
 
 /// Reads a work order.
 ///
-/// Fields that version 1 does not know are passed over, as its first readers did; a `schema_version` other than 1 is
-/// refused, because what it adds is meant to be enforced.
+/// Fields that version 1 does not know are passed over, as its first readers did. In version 2 they are refused, because
+/// what an order says is meant to be enforced; so is a `schema_version` that is not known.
 ///
 /// # Errors
 /// `Order`, with everything that is wrong at once.
@@ -135,9 +142,18 @@ pub fn parse(bytes: &[u8]) -> Result<WorkOrder, OrderError> {
 fn read_order(document: &mut Document<'_>, root: &Value) -> Option<WorkOrder> {
     let at = &Pointer::root();
     let object = document.object(at, root, ORDER)?;
-    if let Some(version) = object.get("schema_version").filter(|version| **version != 1) {
-        document.add_wrong(&at.key("schema_version"), version, VERSION);
+    match object.get("schema_version") {
+        Some(version) if *version == 2 => second::read(document, at, object),
+        Some(version) if *version != 1 => {
+            document.add_wrong(&at.key("schema_version"), version, VERSION);
+            None
+        }
+        None | Some(_) => read_first(document, at, object),
     }
+}
+
+/// Reads an order of version 1.
+fn read_first(document: &mut Document<'_>, at: &Pointer, object: &Map<String, Value>) -> Option<WorkOrder> {
     // Each field is read before any is asked for, so that all defects are found.
     let id = document.text(at, object, "id", ID);
     let title = document.text(at, object, "title", TITLE);
@@ -153,14 +169,26 @@ fn read_order(document: &mut Document<'_>, root: &Value) -> Option<WorkOrder> {
     let notes = read_notes(document, at, object);
     let verify_exempt = read_switch(document, at, object, "verify_exempt");
     Some(WorkOrder {
+        version: Version::V1,
         id: id?.1.to_owned(),
         title: title?.1.to_owned(),
+        kind: None,
         intent: intent?.1.to_owned(),
+        requirements: Vec::new(),
+        depends_on: None,
         preconditions: preconditions?,
         postconditions: postconditions?,
         allowed_files: allowed_files?,
+        allowed_deletes: Vec::new(),
+        allowed_renames: Vec::new(),
+        executable_files: Vec::new(),
+        protected_files: Vec::new(),
+        forbidden_paths: Vec::new(),
         forbidden: forbidden?,
         acceptance_commands: acceptance_commands?,
+        tools: Vec::new(),
+        resources: Resources::default(),
+        budget: OrderBudget::default(),
         context_files: context_files?,
         notes: notes?,
         verify_exempt: verify_exempt?,
@@ -244,12 +272,7 @@ fn read_command(document: &mut Document<'_>, at: &Pointer, value: &Value) -> Opt
         Ok(argv) if argv.is_empty() => format!("the command is blank; write for example {}", COMMAND.example),
         Ok(argv) if argv[0].is_empty() => format!("{} names no program: its first word is empty", quote(text)),
         Ok(_) if text.contains('\0') => format!("{} has a NUL, which no program can be given", quote(text)),
-        Ok(argv) => {
-            return Some(AcceptanceCommand {
-                text: text.to_owned(),
-                argv,
-            });
-        }
+        Ok(argv) => return Some(AcceptanceCommand::plain(text, argv)),
     };
     document.add(at, complaint);
     None
@@ -266,27 +289,22 @@ fn read_conditions(
     }
     read_each(document, at, object, key, CONDITIONS, |document, at, value| {
         let condition = document.object(at, value, CONDITION)?;
-        let kind = read_kind(document, at, condition, key);
+        let make = read_kind(document, at, condition, key);
         let path = document
             .member(at, condition, "path", PATH)
             .and_then(|(at, value)| read_path(document, &at, value));
-        Some(Condition {
-            kind: kind?,
-            path: path?,
-        })
+        Some(make?(path?))
     })
 }
 
-fn read_kind(
-    document: &mut Document<'_>,
-    at: &Pointer,
-    condition: &Map<String, Value>,
-    list: &str,
-) -> Option<ConditionKind> {
+/// Makes a condition about a path.
+type Make = fn(RepoPath) -> Condition;
+
+fn read_kind(document: &mut Document<'_>, at: &Pointer, condition: &Map<String, Value>, list: &str) -> Option<Make> {
     let (at, kind) = document.text(at, condition, "kind", KIND)?;
     match (kind, list) {
-        ("file_exists", _) => Some(ConditionKind::FileExists),
-        ("file_absent", "preconditions") => Some(ConditionKind::FileAbsent),
+        ("file_exists", _) => Some(|path| Condition::FileExists { path }),
+        ("file_absent", "preconditions") => Some(|path| Condition::FileAbsent { path }),
         ("file_absent", _) => {
             let why = "no answer can delete a file, so `file_absent` can only be a precondition";
             document.add(&at, format!("{why}; a postcondition is `file_exists`"));
@@ -394,9 +412,12 @@ mod tests {
     #[test]
     fn a_later_version_is_not_read_as_version_1() {
         let mut value = minimal();
-        value["schema_version"] = json!(2);
-        let error = parse(value.to_string().as_bytes()).expect_err("version 2");
-        assert!(error.to_string().contains("/schema_version: the number 2"), "{error}");
+        for version in [json!(3), json!(0), json!("1"), json!(null)] {
+            value["schema_version"] = version;
+            let error = parse(value.to_string().as_bytes()).expect_err("another version");
+            assert_eq!(error.defects().listed.len(), 1, "{error}");
+            assert_eq!(error.defects().listed[0].pointer, "/schema_version");
+        }
         value["schema_version"] = json!(1);
         assert!(parse(value.to_string().as_bytes()).is_ok());
     }
