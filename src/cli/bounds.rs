@@ -14,6 +14,10 @@ pub(super) struct Arguments {
     /// Requests sent for one attempt at most, while the provider fails in passing [default: 5].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) provider_tries: Option<u32>,
+    /// Do not wait for longer than ten minutes when the provider limits requests, but end with 75, to be started again later.
+    /// Without this, the run is parked until the provider's time has come, at most a day, and goes on by itself.
+    #[arg(long)]
+    pub(super) one_shot: bool,
     /// What may be spent: SCOPE=DOLLARS or SCOPE=TOKENStok, as in order=2.50 or day=300000tok, for each call, attempt, order,
     /// plan or day (UTC). Can be repeated; every cap holds. It replaces a cap of the settings file on the same scope in the
     /// same unit.

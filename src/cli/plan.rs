@@ -163,6 +163,7 @@ fn page(summary: &PlanSummary) -> String {
         let s = if count == 1 { "" } else { "s" };
         lines.push(format!("{count} order{s} in {}", words::line(&output)));
     }
+    lines.push(format!("cost: {}", words::cost(&summary.usage)));
     lines.push(format!("record: {}", words::line(&summary.artifacts.to_string_lossy())));
     lines.join("\n") + "\n"
 }
@@ -232,6 +233,16 @@ fn line(event: &PlanEvent<'_>) -> Option<String> {
             words::span(0, *wait_ms),
             words::line(reason)
         ),
+        PlanEvent::Parked {
+            attempt,
+            until_ms,
+            reason,
+        } => format!(
+            "attempt {attempt}: parked until {}: {}",
+            words::time(*until_ms),
+            words::line(reason)
+        ),
+        PlanEvent::Resumed { attempt } => format!("attempt {attempt}: going on"),
         PlanEvent::Judged { attempt, complaints } => {
             let codes: Vec<_> = complaints.errors.iter().map(|error| error.code.to_string()).collect();
             match codes.as_slice() {

@@ -193,6 +193,11 @@ pub(super) fn rules(bounds: &bounds::Arguments, settings: &Settings) -> Rules {
     Rules {
         max_attempts: settings.max_attempts(bounds.max_attempts).value,
         provider_tries: settings.provider_tries(bounds.provider_tries).value,
+        park: if bounds.one_shot {
+            Duration::ZERO
+        } else {
+            Rules::default().park
+        },
         ..Rules::default()
     }
 }
@@ -482,6 +487,16 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
             words::span(0, *wait_ms),
             words::line(reason)
         ),
+        Event::Parked {
+            attempt,
+            until_ms,
+            reason,
+        } => format!(
+            "attempt {attempt} of {max_attempts}: parked until {}: {}",
+            words::time(*until_ms),
+            words::line(reason)
+        ),
+        Event::Resumed { attempt } => format!("attempt {attempt} of {max_attempts}: going on"),
         Event::Answered { .. } | Event::CommandStarted { .. } | Event::Completed { .. } | Event::Skipped(_) => {
             return None;
         }

@@ -58,6 +58,10 @@ fn row(overview: &Overview) -> String {
             summary.verdict.as_str(),
             summary.problem.as_ref().map(Failure::sentence).unwrap_or_default(),
         ),
+        None if let Some(until) = overview.parked_until_ms => (
+            "parked",
+            format!("until {}: the provider limits requests", words::time(until)),
+        ),
         None => (
             "open",
             format!("last recorded: {} at {}", overview.last, words::time(overview.last_ms)),

@@ -80,15 +80,16 @@ pub(super) fn attempt(attempt: &AttemptSummary) -> String {
 }
 
 /// What a run cost, in a few words.
-fn cost(usage: &UsageSummary) -> String {
-    let tokens = usage.input_tokens + usage.output_tokens;
+pub(super) fn cost(usage: &UsageSummary) -> String {
+    // What costs nothing counts against no budget.
+    let tokens = usage.tokens.max(usage.input_tokens + usage.output_tokens);
     let usd = usage.usd.map_or("unknown price".to_owned(), |usd| usd.to_string());
     let estimated = if usage.estimated { ", estimated" } else { "" };
     let unsettled = match usage.unsettled {
         0 => String::new(),
         count => format!(", and {count} requests of which nothing is known"),
     };
-    format!("{usd}{estimated}, {tokens} tokens reported{unsettled}")
+    format!("{usd}{estimated}, {tokens} tokens{unsettled}")
 }
 
 /// A dead run and what was done about it, as a line.

@@ -2,6 +2,7 @@
 
 use crate::types::Sha256;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,18 @@ pub struct Request {
     pub max_output_tokens: Option<u32>,
     /// What the request is for, such as the id of an order. Chooses among recorded answers and is sent to nobody.
     pub key: String,
+    /// What the answer has to look like, for servers that can be told. The prompt says it too, and whoever takes the answer
+    /// checks it: this only spares attempts.
+    pub schema: Option<Schema>,
+}
+
+/// A JSON Schema for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    /// What such an answer is called: letters, digits, `_` and `-`.
+    pub name: &'static str,
+    /// The schema.
+    pub schema: Value,
 }
 
 /// One answer.
@@ -68,6 +81,8 @@ pub fn request_digest(request: &Request) -> Sha256 {
         model,
         max_output_tokens,
         key,
+        // The same is asked with it and without.
+        schema: _,
     } = request;
     // A JSON list keeps the parts apart whatever they contain; its head tells digests of later formats from these.
     let parts = serde_json::json!(["factory request 1", system, user, model, max_output_tokens, key]);
@@ -86,6 +101,7 @@ mod tests {
             model: None,
             max_output_tokens: None,
             key: "001".into(),
+            schema: None,
         };
         let others = [
             Request {
@@ -126,6 +142,7 @@ mod tests {
             model: Some("m".into()),
             max_output_tokens: Some(1),
             key: "k".into(),
+            schema: None,
         };
         assert_eq!(
             request_digest(&request).to_string(),

@@ -60,6 +60,11 @@ pub enum StructuredOutput {
     Off,
     /// `response_format: {"type": "json_object"}`; in Responses `text.format`.
     JsonObject,
+    /// `{"type": "json_object", "schema": …}`, as servers made of llama.cpp take it, and only in Chat Completions.
+    JsonObjectSchema,
+    /// `{"type": "json_schema", …}` in the same places; in Messages `output_config.format`. Not strictly: that mode takes only
+    /// some schemas. Sources: OpenAI's guide to structured outputs; Anthropic's "Structured outputs".
+    JsonSchema,
 }
 
 /// The field that says how much a model is to reason.
@@ -155,7 +160,10 @@ pub const OPTIONS: [(&str, &str); 9] = [
         "max_completion_tokens, max_tokens, max_output_tokens, or none",
     ),
     ("max-output-tokens", "a number, or none"),
-    ("json", "off, or object (not messages)"),
+    (
+        "json",
+        "off, object (not messages), object-schema (chat only), or schema",
+    ),
     ("reasoning-field", "reasoning_effort, reasoning, or thinking"),
     ("reasoning", "off, or what goes into that field"),
     ("key-header", "authorization, or the name of another header"),
@@ -247,6 +255,10 @@ impl Capabilities {
             ("json", "object") if dialect != Dialect::Messages => {
                 self.structured_output = StructuredOutput::JsonObject;
             }
+            ("json", "object-schema") if dialect == Dialect::Chat => {
+                self.structured_output = StructuredOutput::JsonObjectSchema;
+            }
+            ("json", "schema") => self.structured_output = StructuredOutput::JsonSchema,
             ("reasoning-field", "reasoning_effort") => self.reasoning_field = ReasoningField::ReasoningEffort,
             ("reasoning-field", "reasoning") => self.reasoning_field = ReasoningField::Reasoning,
             ("reasoning-field", "thinking") => self.reasoning_field = ReasoningField::Thinking,

@@ -18,8 +18,16 @@ pub(super) fn body(request: &Request, capabilities: &Capabilities) -> Value {
     if streams && capabilities.ask_for_usage {
         body["stream_options"] = json!({ "include_usage": true });
     }
-    if capabilities.structured_output == StructuredOutput::JsonObject {
-        body["response_format"] = json!({ "type": "json_object" });
+    match (capabilities.structured_output, &request.schema) {
+        (StructuredOutput::JsonObject, _) => body["response_format"] = json!({ "type": "json_object" }),
+        (StructuredOutput::JsonObjectSchema, Some(wanted)) => {
+            body["response_format"] = json!({ "type": "json_object", "schema": wanted.schema });
+        }
+        (StructuredOutput::JsonSchema, Some(wanted)) => {
+            let schema = json!({ "name": wanted.name, "strict": false, "schema": wanted.schema });
+            body["response_format"] = json!({ "type": "json_schema", "json_schema": schema });
+        }
+        (StructuredOutput::Off | StructuredOutput::JsonObjectSchema | StructuredOutput::JsonSchema, _) => {}
     }
     let limit = capabilities.output_limit(request.max_output_tokens);
     put_common(&mut body, capabilities, request.model.as_deref(), limit);
@@ -215,6 +223,7 @@ mod tests {
             model: None,
             max_output_tokens: None,
             key: "secret".into(),
+            schema: None,
         };
         let mut capabilities = Dialect::Chat.capabilities();
         assert_eq!(

@@ -376,6 +376,31 @@ impl LlmError {
         }
     }
 
+    /// Whether the provider limits how much it is asked: the same request will be answered when the time has come, without
+    /// anybody doing anything.
+    pub fn is_limit(&self) -> bool {
+        match self {
+            LlmError::Status {
+                status: 429 | 529,
+                quota: false,
+                ..
+            }
+            | LlmError::Reported {
+                status: 429 | 529,
+                quota: false,
+                ..
+            } => true,
+            // Of others it is known only when they say so.
+            LlmError::Status {
+                status: 503,
+                retry_after: Some(_),
+                ..
+            } => true,
+            LlmError::Fetch { source, .. } => source.is_limit(),
+            _ => false,
+        }
+    }
+
     /// Whether the provider does not accept who we are (401, 403).
     pub fn is_auth(&self) -> bool {
         match self {
@@ -388,6 +413,12 @@ impl LlmError {
     /// Whether the request cannot have cost anything: it was not sent, or it was refused.
     pub fn is_free(&self) -> bool {
         match self {
+            // Who says this is a gateway, which does not know how far the server behind it came. Source: RFC 9110, sections
+            // 15.6.3 and 15.6.5; 52x are a content network's.
+            LlmError::Status {
+                status: 502 | 504 | 520..=524,
+                ..
+            } => false,
             LlmError::Status { .. }
             | LlmError::Redirect { .. }
             | LlmError::Address { .. }
@@ -567,13 +598,15 @@ mod tests {
     #[test]
     fn only_what_was_not_answered_at_all_is_free() {
         let endpoint = || "e".to_owned();
-        let status = || LlmError::Status {
+        let status_of = |status| LlmError::Status {
             endpoint: endpoint(),
-            status: 503,
+            status,
             message: Excerpt::default(),
             retry_after: None,
             quota: false,
         };
+        let status = || status_of(503);
+        let gateways = [502, 504, 524].map(status_of);
         let reported = LlmError::Reported {
             endpoint: endpoint(),
             status: 503,
@@ -592,7 +625,7 @@ mod tests {
         assert!(status().is_free() && timeout(Wait::Connect).is_free());
         let cut = LlmError::Cut { from: endpoint() };
         let waits = [Wait::FirstByte, Wait::Silence, Wait::Total].map(timeout);
-        for error in [reported, fetch, cut].iter().chain(&waits) {
+        for error in [reported, fetch, cut].iter().chain(&waits).chain(&gateways) {
             assert!(!error.is_free() && error.usage().is_none(), "{error}");
             assert_eq!(error.class(), FailureClass::ProviderTransient);
         }

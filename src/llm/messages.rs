@@ -2,7 +2,7 @@
 //!
 //! Source: Anthropic's API reference, "Create a Message", "Streaming Messages" and "Handling stop reasons".
 
-use super::capability::{Capabilities, SystemPlace};
+use super::capability::{Capabilities, StructuredOutput, SystemPlace};
 use super::chat::messages;
 use super::reading::{Progress, Reading, Reported, Unusable, json_of, model_of, put_common, text_at};
 use super::sse::Event;
@@ -24,6 +24,9 @@ pub(super) fn body(request: &Request, capabilities: &Capabilities) -> Value {
     });
     if capabilities.system == SystemPlace::Field && !request.system.is_empty() {
         body["system"] = json!(request.system);
+    }
+    if let (StructuredOutput::JsonSchema, Some(wanted)) = (capabilities.structured_output, &request.schema) {
+        body["output_config"] = json!({ "format": { "type": "json_schema", "schema": wanted.schema } });
     }
     let limit = capabilities.output_limit(request.max_output_tokens);
     put_common(&mut body, capabilities, request.model.as_deref(), limit);
@@ -179,6 +182,7 @@ mod tests {
             model: Some("m".into()),
             max_output_tokens: None,
             key: "secret".into(),
+            schema: None,
         };
         let mut capabilities = Dialect::Messages.capabilities();
         capabilities.set(Dialect::Messages, "reasoning", "1024").unwrap();

@@ -29,7 +29,7 @@ mod settings;
 mod sse;
 mod watch;
 
-pub use answer::{Answer, Finish, Request, Usage, request_digest};
+pub use answer::{Answer, Finish, Request, Schema, Usage, request_digest};
 pub use capability::{
     Capabilities, Delivery, Dialect, OPTIONS, OptionError, OutputLimitField, ReasoningField, StructuredOutput,
     SystemPlace,
@@ -111,7 +111,8 @@ impl Provider {
         Record::new(dir, inner).map(Provider::Record)
     }
 
-    /// Sends one request and waits for its answer. Dropping the future abandons the request and ends what it started.
+    /// Sends one request and waits for its answer. Dropping the future abandons the request and ends what it started here;
+    /// [`Provider::call_off`] ends what it started elsewhere.
     ///
     /// # Errors
     /// `ProviderTransient` when the same request may be answered later, `ProviderPermanent` when it will not be, `Proposal`
@@ -123,6 +124,26 @@ impl Provider {
             Provider::Server(server) => server.ask(request).await,
             Provider::Record(record) => record.ask(request).await,
         }
+    }
+
+    /// Ends what an abandoned request still costs: a response that a server makes in the background goes on without anybody
+    /// waiting for it. Best effort, and soon over.
+    pub async fn call_off(&mut self) {
+        match self {
+            Provider::Server(server) => server.call_off().await,
+            Provider::Record(record) => Box::pin(record.inner_mut().call_off()).await,
+            Provider::Replay(_) | Provider::Command(_) => {}
+        }
+    }
+
+    /// The most tokens that an answer can have: what the request allows, where the provider can be told.
+    pub fn most_output(&self, request: &Request) -> u64 {
+        let limit = match self {
+            Provider::Server(server) => server.most_output(request),
+            Provider::Record(record) => return record.inner().most_output(request),
+            Provider::Replay(_) | Provider::Command(_) => None,
+        };
+        limit.map_or(u64::MAX, u64::from)
     }
 
     /// Says that a request was answered before, from a record: answers that come in turn go on with the next one.

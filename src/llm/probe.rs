@@ -308,6 +308,7 @@ async fn completion(provider: &mut Provider, model: Option<&str>) -> Found {
         model: model.map(str::to_owned),
         max_output_tokens: Some(MAX_TOKENS),
         key: String::new(),
+        schema: None,
     };
     let start = Instant::now();
     // A recording is of runs.

@@ -34,8 +34,15 @@ pub(super) fn body(request: &Request, capabilities: &Capabilities) -> Value {
         }
         place => body["input"] = messages(request, place),
     }
-    if capabilities.structured_output == StructuredOutput::JsonObject {
-        body["text"] = json!({ "format": { "type": "json_object" } });
+    match (capabilities.structured_output, &request.schema) {
+        (StructuredOutput::JsonObject, _) => body["text"] = json!({ "format": { "type": "json_object" } }),
+        (StructuredOutput::JsonSchema, Some(wanted)) => {
+            let format = json!({
+                "type": "json_schema", "name": wanted.name, "strict": false, "schema": wanted.schema,
+            });
+            body["text"] = json!({ "format": format });
+        }
+        (StructuredOutput::Off | StructuredOutput::JsonObjectSchema | StructuredOutput::JsonSchema, _) => {}
     }
     let limit = capabilities.output_limit(request.max_output_tokens);
     put_common(&mut body, capabilities, request.model.as_deref(), limit);
@@ -228,6 +235,7 @@ mod tests {
             model: Some("m".into()),
             max_output_tokens: Some(9),
             key: "secret".into(),
+            schema: None,
         };
         let mut capabilities = Dialect::Responses.capabilities();
         assert_eq!(

@@ -35,6 +35,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Server {
     exchange: Exchange,
     settings: ServerSettings,
+    /// The id of a response that is made in the background and waited for.
+    started: OnceLock<String>,
 }
 
 impl Server {
@@ -45,7 +47,11 @@ impl Server {
     /// up.
     pub fn new(settings: ServerSettings) -> Result<Self, LlmError> {
         let exchange = Exchange::new(&settings)?;
-        Ok(Server { exchange, settings })
+        Ok(Server {
+            exchange,
+            settings,
+            started: OnceLock::new(),
+        })
     }
 
     /// The address that requests go to.
@@ -63,6 +69,13 @@ impl Server {
 
     pub(super) fn settings(&self) -> &ServerSettings {
         &self.settings
+    }
+
+    /// The limit on the answer that this server is told.
+    pub(super) fn most_output(&self, request: &Request) -> Option<u32> {
+        let capabilities = &self.settings.capabilities;
+        let is_told = capabilities.output_limit_field.as_str().is_some();
+        capabilities.output_limit(request.max_output_tokens).filter(|_| is_told)
     }
 
     /// What of the settings changes answers, where it is not as usual.
@@ -92,22 +105,30 @@ impl Server {
             .collect()
     }
 
-    pub(super) async fn ask(&self, request: &Request) -> Result<Answer, LlmError> {
-        let started = OnceLock::new();
+    pub(super) async fn ask(&mut self, request: &Request) -> Result<Answer, LlmError> {
+        self.started = OnceLock::new();
         let deadline = self.settings.timeouts.total;
-        match timeout(deadline, self.answer(request, &started)).await {
-            Ok(result) => result,
+        match timeout(deadline, self.answer(request)).await {
+            Ok(result) => {
+                self.started = OnceLock::new();
+                result
+            }
             Err(_) => {
-                if let Some(id) = started.get() {
-                    self.cancel(id).await;
-                }
+                self.call_off().await;
                 Err(self.exchange.timed_out(&self.endpoint(), deadline, Wait::Total))
             }
         }
     }
 
-    /// Sends the request and reads the answer. `started` gets the id of a response that is made in the background.
-    async fn answer(&self, request: &Request, started: &OnceLock<String>) -> Result<Answer, LlmError> {
+    /// Calls off a response that is made in the background and that nobody waits for any more.
+    pub(super) async fn call_off(&mut self) {
+        if let Some(id) = self.started.take() {
+            self.cancel(&id).await;
+        }
+    }
+
+    /// Sends the request and reads the answer.
+    async fn answer(&self, request: &Request) -> Result<Answer, LlmError> {
         let ServerSettings {
             dialect, capabilities, ..
         } = &self.settings;
@@ -123,7 +144,7 @@ impl Server {
             Form::Document => self.document(&mut reply).await?,
         };
         if capabilities.delivery == Delivery::Background {
-            let (raw, response) = self.wait_for((raw, response), started).await?;
+            let (raw, response) = self.wait_for((raw, response)).await?;
             return self.judge(raw, &response);
         }
         self.judge(raw, &response)
@@ -180,17 +201,13 @@ impl Server {
     }
 
     /// Asks for a response until it is there.
-    async fn wait_for(
-        &self,
-        (mut raw, mut response): (Vec<u8>, Value),
-        started: &OnceLock<String>,
-    ) -> Result<(Vec<u8>, Value), LlmError> {
+    async fn wait_for(&self, (mut raw, mut response): (Vec<u8>, Value)) -> Result<(Vec<u8>, Value), LlmError> {
         let mut pause = FIRST_POLL;
         let mut failed = 0;
         while responses::is_unfinished(&response) {
             let id =
                 responses::id_of(&response).ok_or_else(|| self.unusable(Unusable::Shape("it has no usable id")))?;
-            let path = format!("{}/{}", responses::PATH, started.get_or_init(|| id.to_owned()));
+            let path = format!("{}/{}", responses::PATH, self.started.get_or_init(|| id.to_owned()));
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_POLL);
             match self.poll(&path).await {

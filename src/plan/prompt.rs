@@ -81,6 +81,7 @@ pub fn prompt(spec: &str, files: &Files, previous: Option<&Revision>, model: Opt
         model,
         max_output_tokens: Some(MAX_OUTPUT_TOKENS),
         key: KEY.to_owned(),
+        schema: None,
     }
 }
 

@@ -391,8 +391,15 @@ impl Budget {
         })
     }
 
-    /// What a call cost: as reported, or counted here by the length of what was said.
-    pub(super) fn settle(&self, model: Option<&str>, usage: Option<&Usage>, said: (usize, usize)) -> Settled {
+    /// What a call cost: as reported, or counted here by the length of what was said, in bytes: the prompt and the answer,
+    /// which has at most so many tokens, whatever its length.
+    pub(super) fn settle(
+        &self,
+        model: Option<&str>,
+        usage: Option<&Usage>,
+        said: (usize, usize),
+        most_output: u64,
+    ) -> Settled {
         if self.is_free {
             return Settled {
                 spent: NOTHING,
@@ -401,16 +408,25 @@ impl Budget {
         }
         let counted = Usage {
             input_tokens: tokens_of(said.0),
-            output_tokens: tokens_of(said.1),
+            output_tokens: tokens_of(said.1).min(most_output),
             ..Usage::default()
         };
-        let used = usage.unwrap_or(&counted);
+        // No text is without tokens: a server that reports none does not count, and would make every budget boundless.
+        let is_counted = |reported: u64, bytes: usize| reported > 0 || bytes == 0;
+        let mut used = usage.copied().unwrap_or(counted);
+        let mut estimated = usage.is_none();
+        if !is_counted(used.input_tokens, said.0) {
+            (used.input_tokens, estimated) = (counted.input_tokens, true);
+        }
+        if !is_counted(used.output_tokens, said.1) {
+            (used.output_tokens, estimated) = (counted.output_tokens, true);
+        }
         Settled {
             spent: Spent {
-                usd: self.price(model).map(|price| price.cost(used)),
+                usd: self.price(model).map(|price| price.cost(&used)),
                 tokens: used.input_tokens.saturating_add(used.output_tokens),
             },
-            estimated: usage.is_none(),
+            estimated,
         }
     }
 }
@@ -545,7 +561,7 @@ mod tests {
             ..budget(&["order=1"])
         };
         assert!(free.require_price(None).is_ok());
-        assert_eq!(free.settle(None, None, (10, 10)).spent.usd, Some(NanoUsd::ZERO));
+        assert_eq!(free.settle(None, None, (10, 10), 5).spent.usd, Some(NanoUsd::ZERO));
     }
 
     #[test]
@@ -585,15 +601,26 @@ mod tests {
 
     #[test]
     fn what_is_not_reported_is_counted_here_and_marked() {
-        let settled = budget(&[]).settle(Some("m"), None, (300, 30));
+        let settle = |usage: Option<Usage>, most| budget(&[]).settle(Some("m"), usage.as_ref(), (300, 30), most);
+        let settled = settle(None, u64::MAX);
         assert_eq!((settled.spent.tokens, settled.estimated), (110, true));
         assert_eq!(settled.spent.usd, "0.0002".parse().ok());
+        assert_eq!(settle(None, 7).spent.tokens, 107, "the server was told to say no more");
+        for (input, output, tokens) in [(0, 0, 110), (5, 0, 15), (0, 1, 101)] {
+            let usage = Usage {
+                input_tokens: input,
+                output_tokens: output,
+                ..Usage::default()
+            };
+            let settled = settle(Some(usage), u64::MAX);
+            assert_eq!((settled.spent.tokens, settled.estimated), (tokens, true), "{usage:?}");
+        }
         let usage = Usage {
             input_tokens: 5,
             output_tokens: 1,
             ..Usage::default()
         };
-        let settled = budget(&[]).settle(Some("m"), Some(&usage), (300, 30));
+        let settled = settle(Some(usage), 0);
         assert_eq!((settled.spent.tokens, settled.estimated), (6, false));
     }
 
@@ -638,6 +665,8 @@ mod tests {
     enum End {
         /// The provider reports so much, in parts of a thousand of what it was allowed.
         Reported(u64, u64),
+        /// The provider reports nothing, or zero, and says so many bytes.
+        Unreported(usize),
         /// It came to nothing, and nobody knows what it cost.
         Lost,
     }
@@ -646,7 +675,7 @@ mod tests {
         /// Several processes reserve, call, settle and crash in any order; each may have several requests open.
         #[test]
         fn whatever_happens_no_cap_is_exceeded(
-            steps in proptest::collection::vec((0u8..4, 0usize..8, 0u64..200_000, 0u64..60_000, 0u64..=1000, 0u64..=1000), 1..60),
+            steps in proptest::collection::vec((0u8..5, 0usize..8, 0u64..200_000, 0u64..60_000, 0u64..=1000, 0u64..=1000), 1..60),
             usd in 0u64..3_000_000_000,
             tokens in 0u64..2_000_000,
         ) {
@@ -658,25 +687,37 @@ mod tests {
                 ..budget(&[])
             };
             let mut calls: Vec<Call> = Vec::new();
-            let mut open: Vec<(usize, u64, u64)> = Vec::new();
+            let mut open: Vec<(usize, u64, u64, u64)> = Vec::new();
             for (action, which, bytes, wanted, input, output) in steps {
                 if action < 2 {
                     let about = about(run(which as u128));
                     if let Ok(reservation) = budget.reserve(&calls, &about, Some("m"), (bytes, wanted)) {
-                        open.push((calls.len(), bytes + 512, reservation.max_output_tokens));
+                        open.push((calls.len(), bytes, bytes + 512, reservation.max_output_tokens));
                         calls.push(call(about.run, reservation.ceiling, None));
                     }
                 } else if !open.is_empty() {
-                    let (index, most_input, most_output) = open.swap_remove(which % open.len());
-                    let end = if action == 2 { End::Reported(input, output) } else { End::Lost };
-                    if let End::Reported(input, output) = end {
-                        let usage = Usage {
-                            input_tokens: most_input * input / 1000,
-                            output_tokens: most_output * output / 1000,
-                            ..Usage::default()
-                        };
-                        calls[index].settled = Some(budget.settle(Some("m"), Some(&usage), (0, 0)));
-                    }
+                    let (index, bytes, most_input, most_output) = open.swap_remove(which % open.len());
+                    let bytes = usize::try_from(bytes).unwrap();
+                    let end = match action {
+                        2 => End::Reported(input, output),
+                        3 => End::Unreported(usize::try_from(wanted).unwrap() * 4),
+                        _ => End::Lost,
+                    };
+                    calls[index].settled = match end {
+                        End::Reported(input, output) => {
+                            let usage = Usage {
+                                input_tokens: most_input * input / 1000,
+                                output_tokens: most_output * output / 1000,
+                                ..Usage::default()
+                            };
+                            Some(budget.settle(Some("m"), Some(&usage), (bytes, 100), most_output))
+                        }
+                        End::Unreported(said) => {
+                            let usage = (input > 500).then(Usage::default);
+                            Some(budget.settle(Some("m"), usage.as_ref(), (bytes, said), most_output))
+                        }
+                        End::Lost => None,
+                    };
                 }
                 let spent = calls.iter().map(Call::counts).fold(Spent::default(), Spent::plus);
                 prop_assert!(spent.usd.unwrap_or_default() <= NanoUsd(usd), "{spent:?}");

@@ -12,7 +12,7 @@ use super::key::order_key;
 use super::past::{Past, unreadable};
 use super::recover::recover;
 use super::room;
-use super::state::{End, Event, State, next};
+use super::state::{End, Event, Rest, State, next};
 use super::steps::{Ground, Hand};
 use super::summary::{AttemptSummary, SCHEMA, Summary, UsageSummary, VerdictName};
 use crate::durable::{Lock, crash_point, remove_tree};
@@ -26,7 +26,7 @@ use crate::workspace::{Repository, Snapshot};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How a run ended that was not refused.
 #[derive(Debug)]
@@ -299,6 +299,7 @@ impl<'a> Run<'a> {
             "expected": self.target.expected,
             "policy": setup.policy,
             "provider_tries": setup.rules.provider_tries,
+            "park_ms": milliseconds(setup.rules.park),
             "timeout_ms": setup.timeout.map(|timeout| timeout.as_millis()),
             "allow_verify_exempt": setup.allow_verify_exempt,
             "budget": setup.budget.caps,
@@ -339,7 +340,8 @@ impl<'a> Run<'a> {
                 (_, Some(signal)) => Err(Fault::exception(interrupted(signal))),
                 (State::Preflight, None) => self.preflight().await,
                 (State::Asking(course, patience), None) => self.ask(course.attempt, patience).await,
-                (State::Waiting(_, _, delay), None) => self.wait(delay).await,
+                (State::Waiting(course, _, Rest::Wait(delay)), None) => self.wait(course.attempt, delay).await,
+                (State::Waiting(course, _, Rest::Park(delay)), None) => self.park(course.attempt, delay).await,
                 (State::Building(course), None) => self.build(course.attempt),
                 (State::Verifying(course), None) => self.judge(course.attempt).await,
                 (State::Promoting(course), None) => self.promote(course.attempt),
@@ -554,6 +556,10 @@ pub(super) fn bounded(summary: &Summary) -> Value {
 
 /// The host's clock, in milliseconds since 1970-01-01 UTC.
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A length of time as it is recorded and told.
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -73,6 +73,22 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// The provider limits requests for longer than a run waits; the run goes on by itself then.
+    #[serde(rename = "run.parked")]
+    Parked {
+        /// The attempt.
+        attempt: u32,
+        /// Until when, in milliseconds since 1970-01-01 UTC.
+        until_ms: u64,
+        /// Why.
+        reason: &'a str,
+    },
+    /// A parked run goes on.
+    #[serde(rename = "run.resumed")]
+    Resumed {
+        /// The attempt.
+        attempt: u32,
+    },
     /// An earlier run asked this and has the answer; nothing is sent.
     #[serde(rename = "proposal.recalled")]
     Recalled {

@@ -1,6 +1,7 @@
 //! Journal entries → what each run is, for people. The same entries give the same answer.
 
 use super::hold::Lease;
+use super::park::{PARKED, Parked};
 use super::summary::Summary;
 use crate::journal::{JournalError, Recorded};
 use crate::sandbox::Layer;
@@ -82,6 +83,9 @@ pub struct Overview {
     pub last: String,
     /// Attempts that were begun.
     pub attempts: u32,
+    /// Until when it waits for the provider's limit, in milliseconds since 1970-01-01 UTC, unless it goes on by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_until_ms: Option<u64>,
     /// How it ended; absent while it is under way, and for ever when it was killed.
     pub summary: Option<Summary>,
 }
@@ -112,6 +116,7 @@ fn open(entry: &Recorded) -> Result<Overview, FoldError> {
         last_ms: entry.at_ms,
         last: entry.kind.clone(),
         attempts: 0,
+        parked_until_ms: None,
         summary: None,
     })
 }
@@ -120,6 +125,10 @@ fn advance(overview: &mut Overview, entry: &Recorded) -> Result<(), FoldError> {
     overview.last_ms = entry.at_ms;
     overview.last.clone_from(&entry.kind);
     overview.attempts = overview.attempts.max(entry.attempt.unwrap_or(0));
+    overview.parked_until_ms = match entry.kind.as_str() {
+        PARKED => Some(body::<Parked>(entry)?.until_ms),
+        _ => None,
+    };
     if entry.kind == "run.completed" {
         overview.summary = Some(body(entry)?);
     }

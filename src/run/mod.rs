@@ -24,6 +24,7 @@ mod gc;
 mod ground;
 mod hold;
 mod key;
+mod park;
 mod past;
 mod planning;
 mod recover;
@@ -48,5 +49,5 @@ pub use planning::{
     make_plan, read_plan,
 };
 pub use recover::{ExitCode, Outcome as RecoveryOutcome, Recovered, Rescue, Rescued, rescue};
-pub use state::{Course, End, Event as Step, Patience, REPEATS, Rules, State, next};
+pub use state::{Course, End, Event as Step, Patience, REPEATS, Rest, Rules, State, next, rest};
 pub use summary::{AttemptSummary, CommandSummary, SCHEMA, Summary, UsageSummary, VerdictName};

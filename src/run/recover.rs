@@ -14,6 +14,7 @@ use super::failure::{Failure, Situation, Stage};
 use super::fold::{Opened, body};
 use super::ground::{Cancel, promote_failure, workspace_failure};
 use super::hold::hold;
+use super::park::PARKED;
 use super::past::{is_on, unreadable};
 use super::summary::{AttemptSummary, SCHEMA, Summary, UsageSummary, VerdictName};
 use crate::durable::{Fate, crash_point, remove_tree};
@@ -366,7 +367,7 @@ fn append(journal: &mut Journal, run: RunId, kind: &'static str, body: serde_jso
 /// What a dead run comes down to, as far as it is recorded.
 fn summary(dead: &Dead, outcome: &Outcome, exit_code: ExitCode) -> Result<Summary, Failure> {
     let opened = &dead.opened;
-    let problem = problem(outcome);
+    let problem = problem(dead, outcome);
     let class = problem.as_ref().map(|problem| problem.class);
     let (commit, tree) = match outcome {
         Outcome::Finished { commit } => (Some(*commit), dead.announced()?.map(|(announced, _)| announced.tree)),
@@ -407,9 +408,18 @@ fn summary(dead: &Dead, outcome: &Outcome, exit_code: ExitCode) -> Result<Summar
     })
 }
 
-fn problem(outcome: &Outcome) -> Option<Failure> {
+fn problem(dead: &Dead, outcome: &Outcome) -> Option<Failure> {
+    let was_parked = dead.entries.last().is_some_and(|entry| entry.kind == PARKED);
     match outcome {
         Outcome::Finished { .. } => None,
+        // Waiting ends no process: whoever ends one that waits does not do it because of the order.
+        Outcome::RolledBack if was_parked => Some(
+            Failure::plain(
+                FailureClass::Cancelled,
+                "the process that ran it was killed, or the host went down, while it waited for the provider's limit",
+            )
+            .with_hint("run the order again: it goes on when the time has come"),
+        ),
         Outcome::RolledBack => Some(
             Failure::plain(
                 FailureClass::Cancelled,

@@ -10,6 +10,12 @@ use std::time::Duration;
 /// Failures with one fingerprint after which another attempt is pointless.
 pub const REPEATS: u32 = 3;
 
+/// Time that a run is parked altogether, at most, while the provider limits requests.
+const PARK_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a run is parked at least, once it has been for longer than twice as long.
+const LONG_PARK: Duration = Duration::from_secs(15 * 60);
+
 /// Bounds that the operator sets for one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -19,6 +25,9 @@ pub struct Rules {
     pub provider_tries: u32,
     /// Time spent waiting for the provider within one attempt.
     pub provider_patience: Duration,
+    /// Time that an attempt may be parked, when the provider limits requests for longer than that. Zero ends the run instead,
+    /// to be started again by somebody else.
+    pub park: Duration,
 }
 
 impl Default for Rules {
@@ -27,6 +36,7 @@ impl Default for Rules {
             max_attempts: 5,
             provider_tries: 5,
             provider_patience: Duration::from_secs(600),
+            park: PARK_LIMIT,
         }
     }
 }
@@ -57,6 +67,17 @@ pub struct Patience {
     pub failed: u32,
     /// Time waited so far.
     pub waited: Duration,
+    /// Time for which the run was parked so far. Afterwards tries and waiting begin anew.
+    pub parked: Duration,
+}
+
+/// How the provider is given time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// The run waits.
+    Wait(Duration),
+    /// The run is parked: what it waits for is on record.
+    Park(Duration),
 }
 
 /// Where a run is.
@@ -67,7 +88,7 @@ pub enum State {
     /// A request is to be sent.
     Asking(Course, Patience),
     /// The provider asked for time; the same request is sent again afterwards.
-    Waiting(Course, Patience, Duration),
+    Waiting(Course, Patience, Rest),
     /// An answer is there and is parsed, checked and turned into a candidate.
     Building(Course),
     /// The candidate is judged.
@@ -104,6 +125,8 @@ pub enum Event {
     Answered,
     /// The provider failed in passing and may be asked again after this time.
     Unanswered(Duration),
+    /// The provider limits requests and may be asked again after this time.
+    Limited(Duration),
     /// The time is over.
     Waited,
     /// The proposal is in scope and the candidate is built.
@@ -124,7 +147,10 @@ pub fn next(rules: &Rules, state: State, event: Event) -> State {
         (State::Preflight | State::Verifying(_), Event::Satisfied) => State::Closed(End::Satisfied),
         (State::Preflight, Event::Ready) => State::Asking(Course::FIRST, Patience::default()),
         (State::Asking(course, _), Event::Answered) => State::Building(course),
-        (State::Asking(course, patience), Event::Unanswered(delay)) => wait(rules, course, patience, delay),
+        (State::Asking(course, patience), Event::Unanswered(delay)) => {
+            wait(course, rest(rules, patience, delay, false))
+        }
+        (State::Asking(course, patience), Event::Limited(delay)) => wait(course, rest(rules, patience, delay, true)),
         (State::Waiting(course, patience, _), Event::Waited) => State::Asking(course, patience),
         (State::Building(course), Event::Built) => State::Verifying(course),
         (State::Verifying(course), Event::Passed) => State::Promoting(course),
@@ -141,6 +167,7 @@ pub fn next(rules: &Rules, state: State, event: Event) -> State {
             | Event::Satisfied
             | Event::Answered
             | Event::Unanswered(_)
+            | Event::Limited(_)
             | Event::Waited
             | Event::Built
             | Event::Passed
@@ -149,14 +176,36 @@ pub fn next(rules: &Rules, state: State, event: Event) -> State {
     }
 }
 
-/// A provider that fails in passing spends no attempt, but neither its tries nor its time are unbounded.
-fn wait(rules: &Rules, course: Course, patience: Patience, delay: Duration) -> State {
+fn wait(course: Course, rest: Option<(Patience, Rest)>) -> State {
+    match rest {
+        Some((patience, rest)) => State::Waiting(course, patience, rest),
+        None => State::Closed(End::Stopped(FailureClass::ProviderTransient)),
+    }
+}
+
+/// What to do about a provider that fails in passing, or limits requests, and is to be asked again after `delay`. It spends
+/// no attempt, but neither its tries nor its time are unbounded. Nothing when they are used up.
+pub fn rest(rules: &Rules, patience: Patience, delay: Duration, is_limit: bool) -> Option<(Patience, Rest)> {
     let failed = patience.failed.saturating_add(1);
     let waited = patience.waited.saturating_add(delay);
-    if failed >= rules.provider_tries || waited > rules.provider_patience {
-        return State::Closed(End::Stopped(FailureClass::ProviderTransient));
+    if failed < rules.provider_tries && waited <= rules.provider_patience {
+        let patience = Patience {
+            failed,
+            waited,
+            ..patience
+        };
+        return Some((patience, Rest::Wait(delay)));
     }
-    State::Waiting(course, Patience { failed, waited }, delay)
+    // Whoever does not say how long is asked less and less often.
+    let delay = delay
+        .max((patience.parked / 2).min(LONG_PARK))
+        .max(Duration::from_secs(1));
+    let parked = patience.parked.saturating_add(delay);
+    let patience = Patience {
+        parked,
+        ..Patience::default()
+    };
+    (is_limit && parked <= rules.park).then_some((patience, Rest::Park(delay)))
 }
 
 /// The single arrow back: a judged attempt that failed leads to the next one, or to the end.
@@ -237,7 +286,7 @@ mod tests {
         vec![
             State::Preflight,
             State::Asking(Course::FIRST, patience),
-            State::Waiting(Course::FIRST, patience, Duration::from_secs(1)),
+            State::Waiting(Course::FIRST, patience, Rest::Wait(Duration::from_secs(1))),
             State::Building(Course::FIRST),
             State::Verifying(Course::FIRST),
             State::Promoting(Course::FIRST),
@@ -426,6 +475,59 @@ mod tests {
         }
         let state = next(&rules, state, Event::Unanswered(Duration::from_secs(1)));
         assert_eq!(state, State::Closed(End::Stopped(Class::ProviderTransient)));
+    }
+
+    #[test]
+    fn a_limit_parks_the_run_again_and_again_but_not_for_ever() {
+        let rules = Rules {
+            provider_tries: 2,
+            provider_patience: Duration::from_secs(10),
+            park: Duration::from_secs(100),
+            ..Rules::default()
+        };
+        let seconds = Duration::from_secs;
+        let mut state = next(&rules, State::Preflight, Event::Ready);
+        let mut rested = Vec::new();
+        loop {
+            state = next(&rules, state, Event::Limited(seconds(8)));
+            let State::Waiting(_, patience, rest) = state else {
+                break;
+            };
+            assert!(patience.parked <= rules.park);
+            rested.push(rest);
+            state = next(&rules, state, Event::Waited);
+            assert_eq!(attempt(state), Some(1));
+        }
+        let parks = [8, 8, 8, 12, 18, 27];
+        let expected: Vec<_> = parks
+            .iter()
+            .flat_map(|park| [Rest::Wait(seconds(8)), Rest::Park(seconds(*park))])
+            .chain([Rest::Wait(seconds(8))])
+            .collect();
+        assert_eq!(rested, expected);
+        assert_eq!(state, State::Closed(End::Stopped(Class::ProviderTransient)));
+    }
+
+    #[test]
+    fn without_parking_a_limit_ends_the_run_like_any_other_trouble() {
+        let rules = Rules {
+            park: Duration::ZERO,
+            ..Rules::default()
+        };
+        let state = next(&rules, State::Preflight, Event::Ready);
+        let long = Duration::from_secs(3600);
+        for (rules, event, parks) in [
+            (rules, Event::Limited(long), false),
+            (Rules::default(), Event::Unanswered(long), false),
+            (Rules::default(), Event::Limited(long), true),
+        ] {
+            let state = next(&rules, state, event);
+            assert_eq!(
+                matches!(state, State::Waiting(_, _, Rest::Park(delay)) if delay == long),
+                parks
+            );
+            assert_eq!(state == State::Closed(End::Stopped(Class::ProviderTransient)), !parks);
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use super::answers::{self, PROPOSAL, Said};
 use super::artifacts::json;
 use super::budget::{self, About};
-use super::engine::{Promoted, Run, now_ms};
+use super::engine::{Promoted, Run, milliseconds, now_ms};
 use super::event::Event as Told;
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::ground::{base, promote_failure, sandbox_failure, workspace_failure};
 use super::key::verification_key;
+use super::park::{self, PARKED, Parked, RESUMED};
 use super::past::latest;
 use super::recover::{Reported, kept};
 use super::room;
@@ -303,7 +304,7 @@ impl Run<'_> {
 
     /// Asks the model, and stores what it answers before anything is made of it.
     pub(super) async fn ask(&mut self, attempt: u32, patience: Patience) -> Step {
-        let is_first_try = patience.failed == 0;
+        let is_first_try = patience == Patience::default();
         if is_first_try {
             self.begin_attempt(attempt)?;
         }
@@ -319,6 +320,9 @@ impl Run<'_> {
         if is_first_try && let Some(recalled) = self.recall(attempt, key, digest, &request)? {
             return recalled;
         }
+        if let Some(limited) = self.still_limited()? {
+            return Ok(limited);
+        }
         let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
         let request = self.reserve(attempt, request, intent)?;
         (self.observe)(&Told::Requested {
@@ -327,7 +331,10 @@ impl Run<'_> {
         });
         let answered = tokio::select! {
             biased;
-            signal = self.cancel.wait() => return Err(Fault::exception(interrupted(signal))),
+            signal = self.cancel.wait() => {
+                self.provider.call_off().await;
+                return Err(Fault::exception(interrupted(signal)));
+            }
             answered = self.provider.ask(&request) => answered,
         };
         crash_point("the model has answered, nothing is stored");
@@ -420,13 +427,17 @@ impl Run<'_> {
             model: self.setup.model.clone(),
             max_output_tokens: Some(MAX_OUTPUT_TOKENS),
             key: order.id.clone(),
+            schema: None,
         })
     }
 
     fn store(&mut self, attempt: u32, (key, request): (Sha256, Sha256), sent: &Request, answer: Answer) -> Step {
         let said = (sent.system.len() + sent.user.len(), answer.text.len());
         let model = self.setup.model.as_deref();
-        let settled = self.setup.budget.settle(model, answer.usage.as_ref(), said);
+        let settled = self
+            .setup
+            .budget
+            .settle(model, answer.usage.as_ref(), said, self.provider.most_output(sent));
         self.usage.count(&settled);
         let sha256 = Sha256::of(&answer.raw);
         let mut fact = answers::store(&self.journal, (key, request), &answer)?;
@@ -466,13 +477,11 @@ impl Run<'_> {
                     .unwrap_or_else(|| "run the order again later".to_owned());
                 let failure = failure.with_hint(hint);
                 let delay = backoff(patience.failed + 1, error.retry_after(), random());
-                (self.observe)(&Told::Delayed {
-                    attempt,
-                    wait_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-                    reason: &failure.sentence(),
-                });
                 self.last = Some(failure);
-                Ok(Event::Unanswered(delay))
+                Ok(match error.is_limit() {
+                    true => Event::Limited(delay),
+                    false => Event::Unanswered(delay),
+                })
             }
             // The provider did answer, with something that is no text.
             FailureClass::Proposal => Err(Fault::new(Stage::LlmOutputInvalid, failure)),
@@ -480,8 +489,48 @@ impl Run<'_> {
         }
     }
 
+    /// Whether an earlier run was told to wait, and the time has not come: then asking is in vain.
+    fn still_limited(&mut self) -> Result<Option<Event>, Fault> {
+        if self.setup.fresh {
+            return Ok(None);
+        }
+        let key = park::key(self.provider, self.setup.model.as_deref());
+        let now = now_ms();
+        let Some(left) = park::left(&self.journal, key, now)? else {
+            return Ok(None);
+        };
+        self.last = Some(park::still_limited(now + milliseconds(left)));
+        Ok(Some(Event::Limited(left)))
+    }
+
+    /// Lets the provider recover for longer than a run usually waits: the time is recorded, so that nobody asks before.
+    pub(super) async fn park(&mut self, attempt: u32, delay: Duration) -> Step {
+        let parked = Parked {
+            key: park::key(self.provider, self.setup.model.as_deref()),
+            until_ms: now_ms() + milliseconds(delay),
+            reason: self.last.as_ref().map(Failure::sentence).unwrap_or_default(),
+        };
+        self.journal(Framed::Fact, PARKED, Some(attempt), json!(parked))?;
+        crash_point("the run is parked");
+        (self.observe)(&Told::Parked {
+            attempt,
+            until_ms: parked.until_ms,
+            reason: &parked.reason,
+        });
+        let waited = park::until(parked.until_ms, now_ms, &mut self.cancel).await;
+        waited.map_err(Fault::exception)?;
+        self.journal(Framed::Fact, RESUMED, Some(attempt), json!({ "key": parked.key }))?;
+        (self.observe)(&Told::Resumed { attempt });
+        Ok(Event::Waited)
+    }
+
     /// Lets the provider recover.
-    pub(super) async fn wait(&mut self, delay: Duration) -> Step {
+    pub(super) async fn wait(&mut self, attempt: u32, delay: Duration) -> Step {
+        (self.observe)(&Told::Delayed {
+            attempt,
+            wait_ms: milliseconds(delay),
+            reason: &self.last.as_ref().map(Failure::sentence).unwrap_or_default(),
+        });
         tokio::select! {
             biased;
             signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),

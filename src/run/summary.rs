@@ -175,6 +175,9 @@ pub struct UsageSummary {
     pub input_tokens: u64,
     /// Tokens of the answers, as far as reported.
     pub output_tokens: u64,
+    /// Tokens that count against budgets: those that were reported, and those counted here where a provider does not say.
+    #[serde(default)]
+    pub tokens: u64,
     /// What was spent, where the price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<NanoUsd>,
@@ -196,7 +199,7 @@ impl UsageSummary {
         self.input_tokens += usage.input_tokens;
         self.output_tokens += usage.output_tokens;
         let known = error.is_free().then(Usage::default).or(error.usage());
-        let settled = known.map(|usage| budget.settle(model, Some(&usage), (0, 0)));
+        let settled = known.map(|usage| budget.settle(model, Some(&usage), (0, 0), 0));
         match &settled {
             Some(settled) => self.count(settled),
             None => self.unsettled += 1,
@@ -207,6 +210,7 @@ impl UsageSummary {
     /// Adds what a call cost.
     pub(super) fn count(&mut self, settled: &Settled) {
         self.estimated |= settled.estimated;
+        self.tokens = self.tokens.saturating_add(settled.spent.tokens);
         if let Some(usd) = settled.spent.usd {
             self.usd = Some(self.usd.unwrap_or_default().plus(usd));
         }

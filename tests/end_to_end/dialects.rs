@@ -2,7 +2,8 @@
 
 use crate::support::{Authority, Reply, Server, Wire, block_on, http, sending};
 use factory::llm::{
-    Answer, Dialect, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Proxies, Request, ServerSettings, Timeouts, Wait,
+    Answer, Dialect, Finish, LlmError, MAX_ANSWER_BYTES, Provider, Proxies, Request, Schema, ServerSettings, Timeouts,
+    Wait,
 };
 use factory::types::{FailureClass, Problem as _};
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ fn request() -> Request {
         model: Some("m-1".into()),
         max_output_tokens: Some(100),
         key: "001".into(),
+        schema: None,
     }
 }
 
@@ -139,6 +141,67 @@ fn error_body(dialect: Dialect, word: &str, message: &str) -> Value {
     match dialect {
         Dialect::Chat | Dialect::Responses => json!({ "error": { "message": message, "type": word, "code": word } }),
         Dialect::Messages => json!({ "type": "error", "error": { "type": word, "message": message } }),
+    }
+}
+
+#[test]
+fn what_an_answer_has_to_look_like_is_told_in_the_way_of_the_server() {
+    let schema = json!({ "type": "object", "required": ["summary"] });
+    let named = json!({ "type": "json_schema", "name": "proposal", "strict": false, "schema": schema });
+    let nested = json!({ "name": "proposal", "strict": false, "schema": schema });
+    let nothing = Value::Null;
+    for (dialect, option, place, told) in [
+        (Dialect::Chat, "off", "/response_format", nothing.clone()),
+        (
+            Dialect::Chat,
+            "object",
+            "/response_format",
+            json!({ "type": "json_object" }),
+        ),
+        (
+            Dialect::Chat,
+            "object-schema",
+            "/response_format",
+            json!({ "type": "json_object", "schema": schema }),
+        ),
+        (
+            Dialect::Chat,
+            "schema",
+            "/response_format",
+            json!({ "type": "json_schema", "json_schema": nested }),
+        ),
+        (Dialect::Responses, "off", "/text", nothing.clone()),
+        (
+            Dialect::Responses,
+            "object",
+            "/text/format",
+            json!({ "type": "json_object" }),
+        ),
+        (Dialect::Responses, "schema", "/text/format", named),
+        (Dialect::Messages, "off", "/output_config", nothing),
+        (
+            Dialect::Messages,
+            "schema",
+            "/output_config/format",
+            json!({ "type": "json_schema", "schema": schema }),
+        ),
+    ] {
+        let reply = sending(http("200 OK", JSON, document(dialect, "{}").to_string()));
+        let server = Server::start(vec![reply]);
+        let mut settings = settings(dialect, &server.base());
+        settings.capabilities.set(dialect, "json", option).unwrap();
+        let wanted = Schema {
+            name: "proposal",
+            schema: schema.clone(),
+        };
+        let request = Request {
+            schema: Some(wanted),
+            ..request()
+        };
+        block_on(Provider::server(settings).unwrap().ask(&request)).unwrap();
+        let sent = server.requests().remove(0);
+        let body: Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(body.pointer(place).unwrap_or(&Value::Null), &told, "{dialect} {option}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `factory plan` and `factory check` on a plan, as people and scripts meet them.
 
 use crate::support::place::names;
-use crate::support::{Ended, Place, has, shared};
+use crate::support::{Ended, Place, Server, has, http, sending, shared};
 use factory::plan::{Code, Complaint, Files, MAX_SPEC_BYTES, exemptions, validate};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -138,6 +138,33 @@ fn a_model_that_cannot_be_asked_is_the_providers_problem() {
         .call(&[&fixed[..], &["--provider=command:false"]].concat())
         .explains(3, &["failed"]);
     assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_planner_waits_for_a_limit_or_leaves_it_to_its_next_run() {
+    let place = fresh();
+    let body = json!({ "choices": [{ "message": { "content": usual().to_string() }, "finish_reason": "stop" }] });
+    let busy = || http("429 Too Many Requests", "retry-after: 2\r\n", "slow down");
+    let whole = http("200 OK", "Content-Type: application/json\r\n", body.to_string());
+    let server = Server::start(vec![sending(busy()), sending(busy()), sending(whole)]);
+    let provider = format!("--provider=openai:{}", server.base());
+    let fixed = [
+        "plan",
+        "--spec=spec.md",
+        "--repo=repository",
+        "--out=out",
+        "--provider-tries=1",
+        "--model=m",
+        &provider,
+    ];
+    place
+        .call(&[&fixed[..], &["--one-shot"]].concat())
+        .explains(75, &["429", "slow down"]);
+    let ended = place.call(&[&fixed[..], &["--json"]].concat()).succeeded();
+    let (parked, resumed) = (ended.text().find("run.parked"), ended.text().find("run.resumed"));
+    assert!(parked.is_some() && parked < resumed, "{}", ended.text());
+    assert_eq!(names(&place.path("out")).len(), 4);
+    assert_eq!(server.requests().len(), 3);
 }
 
 #[test]

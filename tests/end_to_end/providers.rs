@@ -21,6 +21,7 @@ fn request(key: &str) -> Request {
         model: Some("m-1".into()),
         max_output_tokens: Some(100),
         key: key.into(),
+        schema: None,
     }
 }
 

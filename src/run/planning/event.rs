@@ -47,6 +47,22 @@ pub enum PlanEvent<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// The provider limits requests for longer than this waits; it goes on by itself then.
+    #[serde(rename = "run.parked")]
+    Parked {
+        /// The attempt.
+        attempt: u32,
+        /// Until when, in milliseconds since 1970-01-01 UTC.
+        until_ms: u64,
+        /// Why.
+        reason: &'a str,
+    },
+    /// It goes on.
+    #[serde(rename = "run.resumed")]
+    Resumed {
+        /// The attempt.
+        attempt: u32,
+    },
     /// An earlier run asked this and has the answer; nothing is sent.
     #[serde(rename = "plan.recalled")]
     Recalled {

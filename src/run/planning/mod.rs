@@ -18,12 +18,13 @@ pub use output::{PlanFiles, read_plan};
 use super::answers::{self, PLAN, Said};
 use super::artifacts::{ArtifactError, Artifacts, json};
 use super::budget::{self, About, Budget};
-use super::engine::now_ms;
+use super::engine::{milliseconds, now_ms};
 use super::failure::{Failure, Situation, interrupted};
 use super::ground::{Cancel, refuse_place, workspace_failure};
+use super::park::{self, PARKED, Parked, RESUMED};
 use super::past::unreadable;
 use super::room;
-use super::state::{Patience, Rules};
+use super::state::{Patience, Rest, Rules, rest};
 use super::steps::random;
 use super::summary::{SCHEMA, UsageSummary};
 use crate::journal::{Entry, Journal, MAX_BODY_BYTES, Phase};
@@ -38,6 +39,7 @@ use crate::workspace::{Repository, Snapshot};
 use output::Replacing;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How many files and directories of a repository are looked at.
 pub const MAX_FILES: usize = 500_000;
@@ -343,6 +345,10 @@ impl<'a> Planning<'a> {
         }
         let mut patience = Patience::default();
         loop {
+            if let Some((left, failure)) = self.still_limited()? {
+                patience = self.wait(attempt, patience, (failure, left, true)).await?;
+                continue;
+            }
             let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
             let request = self.reserve(attempt, request, intent)?;
             (self.observe)(&PlanEvent::Requested {
@@ -351,7 +357,10 @@ impl<'a> Planning<'a> {
             });
             let answered = tokio::select! {
                 biased;
-                signal = self.cancel.wait() => return Err(interrupted(signal)),
+                signal = self.cancel.wait() => {
+                    self.provider.call_off().await;
+                    return Err(interrupted(signal));
+                }
                 answered = self.provider.ask(&request) => answered,
             };
             match answered {
@@ -361,7 +370,8 @@ impl<'a> Planning<'a> {
                     match failure.class {
                         FailureClass::Proposal => return Ok(Said::NoText(failure)),
                         FailureClass::ProviderTransient => {
-                            patience = self.wait(attempt, patience, (&error, failure)).await?;
+                            let delay = backoff(patience.failed + 1, error.retry_after(), random());
+                            patience = self.wait(attempt, patience, (failure, delay, error.is_limit())).await?;
                         }
                         _ => return Err(failure),
                     }
@@ -434,7 +444,10 @@ impl<'a> Planning<'a> {
     ) -> Result<Answer, Failure> {
         let said = (sent.system.len() + sent.user.len(), answer.text.len());
         let model = self.setup.model.as_deref();
-        let settled = self.setup.budget.settle(model, answer.usage.as_ref(), said);
+        let settled = self
+            .setup
+            .budget
+            .settle(model, answer.usage.as_ref(), said, self.provider.most_output(sent));
         self.usage.count(&settled);
         let mut fact = answers::store(&self.journal, keys, &answer).map_err(unreadable)?;
         fact["settled"] = json!(settled);
@@ -465,33 +478,64 @@ impl<'a> Planning<'a> {
         Ok(failure)
     }
 
+    /// What is left of the time that an earlier run was told to wait.
+    fn still_limited(&self) -> Result<Option<(Duration, Failure)>, Failure> {
+        if self.setup.fresh {
+            return Ok(None);
+        }
+        let key = park::key(self.provider, self.setup.model.as_deref());
+        let now = now_ms();
+        let left = park::left(&self.journal, key, now).map_err(unreadable)?;
+        Ok(left.map(|left| (left, park::still_limited(now + milliseconds(left)))))
+    }
+
     /// Lets the provider recover, if there is patience left.
     async fn wait(
         &mut self,
         attempt: u32,
         patience: Patience,
-        (error, failure): (&LlmError, Failure),
+        (failure, delay, is_limit): (Failure, Duration, bool),
     ) -> Result<Patience, Failure> {
         let rules = &self.setup.rules;
-        let delay = backoff(patience.failed + 1, error.retry_after(), random());
-        let patience = Patience {
-            failed: patience.failed + 1,
-            waited: patience.waited + delay,
-        };
-        if patience.failed >= rules.provider_tries || patience.waited > rules.provider_patience {
+        let Some((patience, rest)) = rest(rules, patience, delay, is_limit) else {
             let hint = failure.hint.clone().unwrap_or_else(|| "plan again later".to_owned());
             return Err(failure.with_hint(hint));
+        };
+        match rest {
+            Rest::Wait(delay) => {
+                (self.observe)(&PlanEvent::Delayed {
+                    attempt,
+                    wait_ms: milliseconds(delay),
+                    reason: &failure.sentence(),
+                });
+                tokio::select! {
+                    biased;
+                    signal = self.cancel.wait() => return Err(interrupted(signal)),
+                    () = tokio::time::sleep(delay) => {}
+                }
+            }
+            Rest::Park(delay) => self.park(attempt, delay, &failure).await?,
         }
-        (self.observe)(&PlanEvent::Delayed {
+        Ok(patience)
+    }
+
+    /// Lets the provider recover for longer than this usually waits: the time is recorded, so that nobody asks before.
+    async fn park(&mut self, attempt: u32, delay: Duration, failure: &Failure) -> Result<(), Failure> {
+        let parked = Parked {
+            key: park::key(self.provider, self.setup.model.as_deref()),
+            until_ms: now_ms() + milliseconds(delay),
+            reason: failure.sentence(),
+        };
+        self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
+        (self.observe)(&PlanEvent::Parked {
             attempt,
-            wait_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-            reason: &failure.sentence(),
+            until_ms: parked.until_ms,
+            reason: &parked.reason,
         });
-        tokio::select! {
-            biased;
-            signal = self.cancel.wait() => Err(interrupted(signal)),
-            () = tokio::time::sleep(delay) => Ok(patience),
-        }
+        park::until(parked.until_ms, now_ms, &mut self.cancel).await?;
+        self.record(Phase::Fact, RESUMED, Some(attempt), json!({ "key": parked.key }))?;
+        (self.observe)(&PlanEvent::Resumed { attempt });
+        Ok(())
     }
 
     /// Makes a plan of an answer, or the reason for the next attempt.

@@ -15,6 +15,7 @@ use crate::sandbox::init::Step;
 use crate::sandbox::setup::{HOST_NAME, LayerFailure};
 use crate::sandbox::sys::{self, Cloned, Forked, unotify};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::uio::{RemoteIoVec, process_vm_writev};
 use nix::unistd::{Pid, getppid};
@@ -109,11 +110,24 @@ fn supervise(socket: OwnedFd) -> Result<(), Errno> {
     loop {
         match unotify::receive(listener.as_fd()) {
             Ok(call) => answer(listener.as_fd(), &call, &answers),
-            // Who made it was killed.
-            Err(Errno::EINTR | Errno::ENOENT) => {}
+            // Who made it was killed, or nobody is left who could make one.
+            Err(Errno::ENOENT) if has_callers(listener.as_fd())? => {}
+            Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Whether any process is still below the filter. When the last one is gone, asking for calls would return at once, for
+/// ever, on the processor on which the slot is taken down. Source: Linux, `seccomp_notify_poll`, `EPOLLHUP`.
+fn has_callers(listener: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut listener = [PollFd::new(listener, PollFlags::empty())];
+    poll(&mut listener, PollTimeout::ZERO)?;
+    let [listener] = listener;
+    Ok(!listener
+        .revents()
+        .unwrap_or(PollFlags::empty())
+        .contains(PollFlags::POLLHUP))
 }
 
 /// Whether this process may write to the memory of another, tried with what is there already. Where the place cannot be

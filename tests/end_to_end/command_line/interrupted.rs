@@ -2,9 +2,13 @@
 
 use super::{Ended, Place};
 use crate::support::place::order;
+use crate::support::{Reply, Server, http};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const SIGNALS: [(Signal, i32); 3] = [(Signal::SIGHUP, 129), (Signal::SIGINT, 130), (Signal::SIGTERM, 143)];
@@ -36,7 +40,6 @@ fn is_asleep(seconds: &str) -> bool {
 
 /// A number of seconds that no other test sleeps for, to find the process by.
 fn long() -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("61.{:06}{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -173,4 +176,39 @@ fn a_run_that_was_killed_is_shown_as_open_and_stands_in_nobodys_way() {
     assert!(shown.contains("it was killed"), "{shown}");
     place.run(&["order.json"]).succeeded();
     place.leaves_nothing();
+}
+
+#[test]
+fn a_response_in_the_making_is_called_off() {
+    let place = Place::new();
+    let asked = Arc::new(AtomicU32::new(0));
+    let state = |status: &str| {
+        let (asked, status) = (Arc::clone(&asked), status.to_owned());
+        let reply: Reply = Box::new(move |wire| {
+            let body = json!({ "id": "resp_7", "status": status }).to_string();
+            let _ = wire.write_all(&http("200 OK", "Content-Type: application/json\r\n", body));
+            asked.fetch_add(1, Ordering::SeqCst);
+        });
+        reply
+    };
+    let server = Server::start(["queued", "in_progress", "cancelled"].map(state).into());
+    let provider = format!("--provider=responses:{}", server.base());
+    let words = [
+        "run",
+        "--repo=repository",
+        "--model=m",
+        "--provider-option=delivery=background",
+        &provider,
+        "order.json",
+    ];
+    let run = start(place.factory(&words));
+    // Between the first poll, after half a second, and the second, after one more.
+    wait_until("the response is polled for", || asked.load(Ordering::SeqCst) == 2);
+    send(&run, Signal::SIGINT);
+    Ended::of(run.wait_with_output().unwrap()).explains(130, &["interrupted by signal"]);
+    let requests = server.requests();
+    assert!(
+        requests[2].starts_with("POST /v1/responses/resp_7/cancel HTTP/1.1\r\n"),
+        "{requests:#?}"
+    );
 }

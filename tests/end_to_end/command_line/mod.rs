@@ -13,6 +13,7 @@ mod interrupted;
 mod kernel;
 mod money;
 mod odd;
+mod parking;
 mod receipts;
 mod records;
 mod recovery;

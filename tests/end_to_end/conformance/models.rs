@@ -108,6 +108,7 @@ fn ask_at(base: &str, max_output_tokens: Option<u32>) -> Result<Answer, LlmError
         model: Some("m".into()),
         max_output_tokens,
         key: "k".into(),
+        schema: None,
     };
     block_on(Provider::server(settings)?.ask(&request))
 }
