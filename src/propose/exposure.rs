@@ -4,6 +4,7 @@ use super::credential::{credential_in, credential_name};
 use crate::change::BaseEntry;
 use crate::order::WorkOrder;
 use crate::types::{RepoPath, escape_control};
+use serde_json::Value;
 use std::fmt;
 
 /// Something that the order would show and that must not be shown.
@@ -16,7 +17,7 @@ pub struct Exposure {
 }
 
 /// Why something must not be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
     /// It is a symbolic link, or below one.
     Link,
@@ -32,7 +33,7 @@ pub enum Why {
     /// A field of the order has.
     Field {
         /// The field.
-        name: &'static str,
+        name: String,
         /// What it looks like.
         what: &'static str,
     },
@@ -49,7 +50,7 @@ impl fmt::Display for Exposure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.as_ref().map_or("the order", |path| path.as_str());
         let path = escape_control(path);
-        match self.why {
+        match &self.why {
             Why::Link => write!(f, "{path} is a symbolic link, or below one"),
             Why::Name(what) => write!(f, "{path} has the name of a file that holds {what}"),
             Why::Text { line, what } => write!(f, "line {line} of {path} has what looks like {what}"),
@@ -67,7 +68,7 @@ pub fn exposures<E>(
     order: &WorkOrder,
     mut entry: impl FnMut(&RepoPath) -> Result<BaseEntry, E>,
 ) -> Result<Vec<Exposure>, E> {
-    let mut found: Vec<_> = fields(order).filter_map(of_field).collect();
+    let mut found = in_fields(order);
     for path in &order.context_files {
         let why = match entry(path)? {
             BaseEntry::Symlink | BaseEntry::BelowSymlink => Some(Why::Link),
@@ -94,23 +95,36 @@ fn of_file(path: &RepoPath, content: &[u8]) -> Option<Why> {
     })
 }
 
-/// What the prompt has of an order, field by field.
-fn fields(order: &WorkOrder) -> impl Iterator<Item = (&'static str, &str)> {
-    let forbidden = order.forbidden.iter().map(|text| ("forbidden", text.as_str()));
-    let commands = order.acceptance_commands.iter();
-    [("title", order.title.as_str()), ("intent", order.intent.as_str())]
-        .into_iter()
-        .chain(forbidden)
-        .chain(commands.map(|command| ("acceptance_commands", command.text.as_str())))
-        .chain(order.notes.as_deref().map(|notes| ("notes", notes)))
+/// The credentials in an order's own text, field by field. Whatever of it the prompt shows, this looks at all of it, but for
+/// what the planner wrote down about itself, which nobody is shown.
+fn in_fields(order: &WorkOrder) -> Vec<Exposure> {
+    let order = serde_json::to_value(order).unwrap_or_default();
+    let fields = order.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, _)| *name != "provenance")
+        .filter_map(|(name, value)| {
+            let mut found = None;
+            each_text(value, &mut |text| found = found.take().or_else(|| credential_in(text)));
+            let why = Why::Field {
+                name: name.clone(),
+                what: found?.what,
+            };
+            Some(Exposure { path: None, why })
+        })
+        .collect()
 }
 
-fn of_field((name, text): (&'static str, &str)) -> Option<Exposure> {
-    let what = credential_in(text)?.what;
-    Some(Exposure {
-        path: None,
-        why: Why::Field { name, what },
-    })
+/// The texts in a value, names of members among them.
+fn each_text(value: &Value, tell: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => tell(text),
+        Value::Array(items) => items.iter().for_each(|item| each_text(item, tell)),
+        Value::Object(members) => members.iter().for_each(|(name, member)| {
+            tell(name);
+            each_text(member, tell);
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +180,33 @@ mod tests {
                 "line 2 of b.py has what looks like a token of GitHub",
             ]
         );
+    }
+
+    #[test]
+    fn every_text_of_a_version_2_order_is_looked_at_but_for_the_planners_own() {
+        let order = |field: &str, value: serde_json::Value| {
+            let mut order = json!({
+                "schema_version": 2, "id": "WO-01", "title": "t", "kind": "create", "intent": "i", "depends_on": [],
+                "allowed_files": ["a"], "acceptance": [{"argv": ["true"]}]
+            });
+            order[field] = value;
+            let order = order::parse(order.to_string().as_bytes()).unwrap();
+            exposures(&order, |_| Ok::<_, Infallible>(BaseEntry::Absent)).unwrap()
+        };
+        for (field, value) in [
+            ("acceptance", json!([{"argv": ["a"], "env": {"A": TOKEN}}])),
+            ("acceptance", json!([{"argv": ["a"], "stdin": format!("x\n{TOKEN}")}])),
+            ("requirements", json!([format!("use {TOKEN}")])),
+            ("notes", json!(TOKEN)),
+        ] {
+            let told = order(field, value).iter().map(Exposure::to_string).collect::<Vec<_>>();
+            assert_eq!(
+                told,
+                [format!("`{field}` of the order has what looks like a token of GitHub")]
+            );
+        }
+        assert_eq!(order("provenance", json!({"spec": TOKEN})), []);
+        assert_eq!(order("notes", json!("nothing")), []);
     }
 
     #[test]
