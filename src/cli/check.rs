@@ -1,18 +1,20 @@
 //! `factory check`: validates orders without a model.
 
 use super::check_plan::{self, Form};
-use super::{exit, output, problem, words};
+use super::{exit, output, problem, run, words};
+use crate::config::Environment;
 use crate::order::{self, MAX_ORDER_BYTES, OrderError, WorkOrder};
 use crate::run::{Failure, Situation};
+use crate::sandbox::Layer;
 use crate::types::FailureClass;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Validates orders: every problem at once, each with its place. No model is asked and nothing is run.
+/// Validates orders: every problem at once, each with its place. No model is asked, and without --dry-run nothing is run.
 ///
-/// Of a directory, the plan in it is checked as a whole, and which order builds on which is shown.
+/// Of a directory, the plan in it is checked as a whole, and which order comes after which is shown.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Files that hold one order each, or the directory of a plan.
@@ -21,6 +23,16 @@ pub(super) struct Arguments {
     /// A directory of the repository that a plan is for [default: the working directory, if it is in one].
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
+    /// Try the acceptance commands of a plan on the repository as it is, when nothing else is wrong with it.
+    #[arg(long)]
+    dry_run: bool,
+    /// The profile under which commands are tried, and whose limits orders may not exceed [default: verify, when commands
+    /// are tried].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated.
+    #[arg(long, value_name = "LAYER")]
+    waive: Vec<Layer>,
     /// Print a plan's graph for Graphviz.
     #[arg(long, conflicts_with = "json")]
     dot: bool,
@@ -29,15 +41,16 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn check(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn check(arguments: &Arguments, environment: &Environment) -> Result<u8, Failure> {
     if let Some(dir) = arguments.orders.iter().find(|path| path.is_dir()) {
-        return check_directory(arguments, dir);
+        return check_directory(arguments, dir, environment);
     }
-    if arguments.dot || arguments.repo.is_some() {
-        return Err(
-            problem::usage("--dot and --repo are about the directory of a plan, and none is named")
-                .with_hint("name the directory that `factory plan --out DIR` wrote"),
-        );
+    let is_about_a_plan = arguments.dry_run || arguments.profile.is_some() || !arguments.waive.is_empty();
+    if arguments.dot || arguments.repo.is_some() || is_about_a_plan {
+        return Err(problem::usage(
+            "--dot, --repo, --dry-run, --profile and --waive are about the directory of a plan, and none is named",
+        )
+        .with_hint("name the directory that `factory plan --out DIR` wrote"));
     }
     let results: Vec<_> = arguments.orders.iter().map(|path| (path, read(path))).collect();
     // The first failure names the exit code; an order that is invalid is the more telling one.
@@ -59,7 +72,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<u8, Failure> {
     Ok(exit::code(worst))
 }
 
-fn check_directory(arguments: &Arguments, dir: &Path) -> Result<u8, Failure> {
+fn check_directory(arguments: &Arguments, dir: &Path, environment: &Environment) -> Result<u8, Failure> {
     if arguments.orders.len() > 1 {
         return Err(problem::usage("the directory of a plan is checked alone").with_hint("name nothing beside it"));
     }
@@ -68,7 +81,21 @@ fn check_directory(arguments: &Arguments, dir: &Path) -> Result<u8, Failure> {
         (_, true) => Form::Json,
         (false, false) => Form::Text,
     };
-    check_plan::check(dir, arguments.repo.as_deref(), form)
+    let profile = match (&arguments.profile, arguments.dry_run) {
+        (None, false) => None,
+        (profile, _) => {
+            let name = profile.as_deref().unwrap_or("verify");
+            let state_dir = environment.state_dir(None);
+            let state_dir = state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?;
+            Some(run::dry_run(name, &arguments.waive, environment, &state_dir)?)
+        }
+    };
+    let asked = check_plan::Asked {
+        repo: arguments.repo.as_deref(),
+        profile: profile.as_ref(),
+        tries: arguments.dry_run,
+    };
+    check_plan::check(dir, &asked, form)
 }
 
 fn entry(path: &Path, result: &Result<Loaded, Failure>) -> Value {

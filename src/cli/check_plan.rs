@@ -1,9 +1,9 @@
 //! `factory check DIR`: a plan, checked as a whole, and which order builds on which.
 
-use super::{check, exit, output, plan, problem, words};
+use super::{check, exit, output, plan, problem, run, words};
 use crate::order::{WorkOrder, json::Document};
-use crate::plan::{Complaints, Files, Graph, MANIFEST, validate};
-use crate::run::{Failure, Situation, files_of, read_plan, workspace_failure};
+use crate::plan::{Bounds, Complaints, Files, Graph, MANIFEST, validate};
+use crate::run::{Budget, DryRun, Failure, Situation, Trial, bounds, files_of, read_plan, workspace_failure};
 use crate::types::{FailureClass, Sha256, escape_control};
 use crate::workspace::{Repository, WorkspaceError};
 use serde_json::{Value, json};
@@ -17,6 +17,17 @@ pub(super) enum Form {
     Json,
 }
 
+/// What is asked of a plan besides its own text.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    /// The repository that it is for.
+    pub(super) repo: Option<&'a Path>,
+    /// The profile of its commands.
+    pub(super) profile: Option<&'a DryRun>,
+    /// Whether they are tried.
+    pub(super) tries: bool,
+}
+
 /// A plan as it was found.
 struct Found {
     orders: Vec<WorkOrder>,
@@ -26,8 +37,11 @@ struct Found {
 }
 
 /// Checks the plan in `dir` and shows it.
-pub(super) fn check(dir: &Path, repo: Option<&Path>, form: Form) -> Result<u8, Failure> {
-    let found = find(dir, repo)?;
+pub(super) fn check(dir: &Path, asked: &Asked<'_>, form: Form) -> Result<u8, Failure> {
+    let mut found = find(dir, asked)?;
+    if asked.tries && found.complaints.errors.is_empty() {
+        try_out(&mut found, asked)?;
+    }
     let failure = problem_of(dir, &found.complaints);
     let orders: Vec<_> = found.orders.iter().collect();
     let graph = Graph::of(&orders);
@@ -53,9 +67,9 @@ pub(super) fn check(dir: &Path, repo: Option<&Path>, form: Form) -> Result<u8, F
     Ok(exit::code(failure.as_ref()))
 }
 
-fn find(dir: &Path, repo: Option<&Path>) -> Result<Found, Failure> {
+fn find(dir: &Path, asked: &Asked<'_>) -> Result<Found, Failure> {
     let mut remarks = Vec::new();
-    let files = repository_files(repo, &mut remarks)?;
+    let files = repository_files(asked.repo, &mut remarks)?;
     let read = read_plan(dir)?;
     if read.orders.is_empty() {
         let shown = words::line(&dir.to_string_lossy());
@@ -77,12 +91,35 @@ fn find(dir: &Path, repo: Option<&Path>) -> Result<Found, Failure> {
     };
     remarks.extend(differences(&manifest, &read.orders, &loaded)?);
     let orders: Vec<_> = loaded.into_iter().map(|loaded| loaded.order).collect();
+    let bounds = match asked.profile {
+        Some(profile) => bounds(&Budget::unlimited(), Some(&profile.policy)),
+        None => Bounds::default(),
+    };
     let plan = json!({ "work_orders": orders, "verify_contract": manifest["verify_contract"] });
     Ok(Found {
-        complaints: validate(&plan, &files),
+        complaints: validate(&plan, &files, &bounds),
         orders,
         remarks,
     })
+}
+
+/// Tries the commands of the orders on the repository as it is.
+fn try_out(found: &mut Found, asked: &Asked<'_>) -> Result<(), Failure> {
+    let Some(profile) = asked.profile else { return Ok(()) };
+    let failed = |error: WorkspaceError| workspace_failure(&error);
+    let repository = Repository::open(asked.repo.unwrap_or(Path::new("."))).map_err(failed)?;
+    let head = repository.head().map_err(failed)?;
+    let snapshot = repository.snapshot(head.commit).map_err(failed)?;
+    let files = files_of(&snapshot)?;
+    let cancel = run::hear_signals()?;
+    let orders: Vec<_> = found.orders.iter().collect();
+    let tried = run::runtime()?.block_on(async {
+        let mut trial = Trial::prepare(profile, &snapshot, cancel).await?;
+        trial.complaints(&orders, &files).await
+    })?;
+    found.complaints.errors.extend(tried.errors);
+    found.complaints.warnings.extend(tried.warnings);
+    Ok(())
 }
 
 /// The files that the plan builds on: those of the repository that is named, or that the working directory is in.
@@ -190,11 +227,9 @@ fn text(orders: &[&WorkOrder], graph: &Graph) -> String {
         ));
         for edge in graph.to(place) {
             let from = words::line(&orders[edge.from].id);
-            text.push_str(&format!(
-                "  after {from}: {} {}\n",
-                edge.reason.as_str(),
-                words::line(&edge.path)
-            ));
+            let path = edge.path.as_ref().map(|path| format!(" {}", words::line(path)));
+            let (reason, path) = (edge.reason.as_str(), path.unwrap_or_default());
+            text.push_str(&format!("  after {from}: {reason}{path}\n"));
         }
     }
     text
@@ -223,12 +258,13 @@ fn dot(orders: &[&WorkOrder], graph: &Graph) -> String {
     }
     let mut arrows: Vec<(usize, usize, Vec<&str>)> = Vec::new();
     for edge in &graph.edges {
+        let word = edge.path.as_deref().unwrap_or(edge.reason.as_str());
         match arrows
             .iter_mut()
             .find(|(from, to, _)| (*from, *to) == (edge.from, edge.to))
         {
-            Some((_, _, paths)) => paths.push(&edge.path),
-            None => arrows.push((edge.from, edge.to, vec![&edge.path])),
+            Some((_, _, words)) => words.push(word),
+            None => arrows.push((edge.from, edge.to, vec![word])),
         }
     }
     for (from, to, paths) in arrows {

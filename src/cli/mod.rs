@@ -85,7 +85,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Run(arguments) => run::run(arguments, &environment),
         Command::Exec(arguments) => exec::exec(arguments, &environment),
         Command::Attack(arguments) => attack::attack(arguments, &environment),
-        Command::Check(arguments) => check::check(arguments),
+        Command::Check(arguments) => check::check(arguments, &environment),
         Command::Profile(arguments) => profile::profile(arguments, &environment),
         Command::Doctor(arguments) => doctor::doctor(arguments, &environment),
         Command::Status(arguments) => status::status(arguments, &environment),

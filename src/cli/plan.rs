@@ -4,6 +4,7 @@ use super::{exit, output, problem, provider, run, words};
 use crate::config::Environment;
 use crate::plan::{Complaint, MAX_SPEC_BYTES};
 use crate::run::{Cap, Failure, PlanEvent, PlanSetup, PlanSummary, Rules, Situation, make_plan};
+use crate::sandbox::Layer;
 use crate::types::{Bytes, FailureClass};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -47,6 +48,15 @@ pub(super) struct Arguments {
     /// A table of prices that overrules the built-in one.
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
+    /// The profile under which the acceptance commands of a plan are tried on the repository as it is.
+    #[arg(long, value_name = "NAME", default_value = "verify")]
+    profile: String,
+    /// Do without a layer of the profile's floor: landlock, limits.memory, limits.pids or limits.cpu. Can be repeated.
+    #[arg(long, value_name = "LAYER")]
+    waive: Vec<Layer>,
+    /// Do not try acceptance commands: a plan may have some that succeed already, or that can never succeed.
+    #[arg(long, conflicts_with_all = ["profile", "waive"])]
+    no_dry_run: bool,
     /// Ask the model anew, whatever it answered before.
     #[arg(long)]
     fresh: bool,
@@ -92,6 +102,7 @@ pub(super) fn plan(arguments: &Arguments, environment: &Environment) -> Result<u
 fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) -> Result<PlanSummary, Failure> {
     let (spec, spec_name) = read_spec(&arguments.spec)?;
     let state_dir = environment.state_dir(arguments.state_dir.as_deref());
+    let state_dir = state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?;
     let model = arguments.provider.model(environment);
     let mut provider = provider::provider(&arguments.provider, environment)?;
     let setup = PlanSetup {
@@ -107,7 +118,16 @@ fn attempt(arguments: &Arguments, environment: &Environment, stage: &mut Stage) 
             ..Rules::default()
         },
         budget: run::budget(&arguments.budget, arguments.prices.as_deref(), &provider)?,
-        state_dir: state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?,
+        dry_run: match arguments.no_dry_run {
+            true => None,
+            false => Some(run::dry_run(
+                &arguments.profile,
+                &arguments.waive,
+                environment,
+                &state_dir,
+            )?),
+        },
+        state_dir,
         fresh: arguments.fresh,
         disk_floor: arguments.disk_floor,
         exit_code: exit::code,

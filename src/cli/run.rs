@@ -5,7 +5,7 @@ use crate::config::Environment;
 use crate::llm::{PriceTable, Provider};
 use crate::promote::BranchMode;
 use crate::run::{
-    BranchWish, Budget, Cancel, Cap, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName,
+    BranchWish, Budget, Cancel, Cap, DryRun, Ended, Event, Failure, Places, Rules, Setup, Situation, VerdictName,
     run as run_order, sandbox_failure,
 };
 use crate::sandbox::{Layer, Operator, Policy, load_profile};
@@ -253,6 +253,22 @@ pub(super) fn policy(
         }
     }
     Ok(policy)
+}
+
+/// How the commands of a plan are tried.
+pub(super) fn dry_run(
+    profile: &str,
+    waive: &[Layer],
+    environment: &Environment,
+    state_dir: &Path,
+) -> Result<DryRun, Failure> {
+    Ok(DryRun {
+        policy: policy(profile, waive, environment, Some(state_dir))?,
+        cache_dir: environment
+            .cache_dir()
+            .map_err(|error| Failure::new(&error, Situation::Plain))?,
+        program: own_program()?,
+    })
 }
 
 /// Hands over what profiles may ask of the operator's side. `state_dir` is where runs are recorded, when it is not the usual

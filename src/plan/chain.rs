@@ -1,11 +1,13 @@
-//! Does each order find what it needs, given the repository and the orders before it? Codes E101 to E106 and W101.
+//! Does each order find what it needs, given the repository and the orders before it? Codes E101 to E108 and W101.
 
 use super::VERIFY_SCRIPT;
+use super::commands::{commands, is_second};
 use super::complaint::{Code, Complaint, Complaints};
+use super::conflicts;
 use super::deps::{own_modules, places, python_text};
 use super::normal::normal_path;
+use super::relation::{Relation, Says};
 use super::structure::texts;
-use crate::order::split_command;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -37,12 +39,12 @@ pub fn listing<S: AsRef<str>>(paths: impl IntoIterator<Item = S>) -> Files {
 }
 
 /// A condition as far as it can be read.
-struct Condition<'o> {
-    kind: &'o str,
-    path: &'o str,
+pub(super) struct Condition<'o> {
+    pub(super) kind: &'o str,
+    pub(super) path: &'o str,
 }
 
-fn conditions<'o>(owner: &'o Value, name: &str) -> Vec<Condition<'o>> {
+pub(super) fn conditions<'o>(owner: &'o Value, name: &str) -> Vec<Condition<'o>> {
     let list = owner.get(name).and_then(Value::as_array);
     let read = |value: &'o Value| {
         Some(Condition {
@@ -54,26 +56,103 @@ fn conditions<'o>(owner: &'o Value, name: &str) -> Vec<Condition<'o>> {
 }
 
 /// The files that exist after an order because it says so.
-fn promised(order: &Value) -> impl Iterator<Item = String> {
+pub(super) fn promised(order: &Value) -> impl Iterator<Item = String> {
     let made = conditions(order, "postconditions").into_iter();
-    made.filter(|condition| condition.kind == "file_exists")
+    made.filter(|condition| ["file_exists", "file_sha256"].contains(&condition.kind))
         .map(|condition| normal_path(condition.path))
 }
 
-/// Checks orders in normal form, each with the name that complaints call it by.
-pub(super) fn check(orders: &[(Value, &Value)], contract: Option<&Value>, files: &Files, complaints: &mut Complaints) {
-    let mut there = files.clone();
-    for (name, order) in orders {
+/// The files that are gone after an order because it says so.
+fn removed(order: &Value) -> impl Iterator<Item = String> {
+    let gone = conditions(order, "postconditions").into_iter();
+    gone.filter(|condition| condition.kind == "file_absent")
+        .map(|condition| normal_path(condition.path))
+}
+
+/// The orders of a plan, each with the name that complaints call it by, and which of them come before which.
+pub(super) struct Chain<'o> {
+    pub(super) orders: Vec<(Value, &'o Value)>,
+    pub(super) relation: Relation,
+    files: &'o Files,
+}
+
+impl<'o> Chain<'o> {
+    pub(super) fn of(orders: Vec<(Value, &'o Value)>, files: &'o Files) -> Self {
+        let said: Vec<_> = orders
+            .iter()
+            .map(|(_, order)| {
+                (
+                    order.get("id").and_then(Value::as_str).unwrap_or_default(),
+                    Says::of(order),
+                )
+            })
+            .collect();
+        Chain {
+            relation: Relation::of(&said),
+            orders,
+            files,
+        }
+    }
+
+    /// The files that are there when all orders are done which come before one.
+    pub(super) fn there_before(&self, place: usize) -> Files {
+        self.there_after(|earlier| self.relation.before[place].contains(&earlier))
+    }
+
+    fn there_after(&self, is_done: impl Fn(usize) -> bool) -> Files {
+        let mut there = self.files.clone();
+        for place in self.relation.sequence.iter().filter(|place| is_done(**place)) {
+            let order = self.orders[*place].1;
+            let gone: Vec<_> = removed(order).collect();
+            there.retain(|path| !gone.contains(path));
+            there.extend(promised(order));
+        }
+        there
+    }
+}
+
+/// Checks orders in normal form. `left_out` is the id of an order that is done as it were.
+pub(super) fn check(chain: &Chain<'_>, contract: Option<&Value>, left_out: Option<&str>, complaints: &mut Complaints) {
+    check_relation(chain, left_out, complaints);
+    for (place, (name, order)) in chain.orders.iter().enumerate() {
+        // Of an order in a circle cannot be said what comes before it.
+        if !chain.relation.sequence.contains(&place) {
+            continue;
+        }
+        let there = chain.there_before(place);
         let mut add = |code, message: String| complaints.add(Complaint::new(code, name, message));
         check_preconditions(order, &there, &mut add);
-        check_postconditions(order, &mut add);
+        check_postconditions(order, &there, &mut add);
         let made: Vec<_> = promised(order).collect();
         check_commands(order, &there, &made, &mut add);
-        there.extend(made);
+        conflicts::check_order(chain, place, &there, &mut add);
     }
+    conflicts::check_plan(chain, complaints);
+    let there = chain.there_after(|_| true);
     for path in required(contract).filter(|path| !there.contains(path)) {
         let message = format!("the verification requires `{path}`, which the repository lacks and no order makes");
         complaints.add(Complaint::of_plan(Code::E106, message));
+    }
+}
+
+fn check_relation(chain: &Chain<'_>, left_out: Option<&str>, complaints: &mut Complaints) {
+    let id = |place: usize| chain.orders[place].1["id"].as_str().unwrap_or_default();
+    for cycle in &chain.relation.cycles {
+        let mut way: Vec<_> = cycle.iter().map(|place| id(*place)).collect();
+        way.push(id(cycle[0]));
+        let message = format!(
+            "the orders wait for each other: {}; let one of them go without",
+            way.join(" before ")
+        );
+        complaints.add(Complaint::new(Code::E107, &chain.orders[cycle[0]].0, message));
+    }
+    for (name, order) in chain.orders.iter().filter(|(_, order)| is_second(order)) {
+        let is_known =
+            |wanted: &&str| Some(*wanted) == left_out || chain.orders.iter().any(|(_, other)| other["id"] == **wanted);
+        for wanted in texts(order, "depends_on").filter(|wanted| !is_known(wanted)) {
+            let message = format!("it depends on `{wanted}`, which the plan does not have");
+            complaints.add(Complaint::new(Code::E108, name, message));
+        }
     }
 }
 
@@ -88,12 +167,12 @@ fn check_preconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code, 
     }
     for Condition { kind, path } in &conditions {
         let message = match (*kind, there.contains(*path)) {
-            ("file_exists", false) => format!(
-                "`{path}` does not exist when the order's turn comes: the repository lacks it and no earlier order has it \
-                 among its postconditions"
+            ("file_exists" | "file_sha256", false) => format!(
+                "`{path}` does not exist when the order's turn comes: the repository lacks it and no order that comes \
+                 before has it among its postconditions"
             ),
             ("file_absent", true) => format!(
-                "`{path}` exists when the order's turn comes: the repository has it or an earlier order makes it"
+                "`{path}` exists when the order's turn comes: the repository has it or an order that comes before makes it"
             ),
             _ => continue,
         };
@@ -101,14 +180,20 @@ fn check_preconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code, 
     }
 }
 
-fn check_postconditions(order: &Value, add: &mut impl FnMut(Code, String)) {
+fn check_postconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code, String)) {
     let conditions = conditions(order, "postconditions");
-    let allowed: BTreeSet<_> = texts(order, "allowed_files").collect();
+    let mut allowed: BTreeSet<_> = texts(order, "allowed_files").collect();
+    if is_second(order) {
+        allowed.extend(conflicts::gone(order));
+        allowed.extend(conflicts::named(order));
+    }
     let promised: BTreeSet<_> = conditions.iter().map(|condition| condition.path).collect();
+    // That a file stays which is there is a promise as well, but one that version 1 did not know.
+    let stays = |path: &str| is_second(order) && there.contains(path);
     for path in conditions
         .iter()
         .map(|condition| condition.path)
-        .filter(|path| !allowed.contains(path))
+        .filter(|path| !allowed.contains(path) && !stays(path))
     {
         add(
             Code::E103,
@@ -128,8 +213,10 @@ fn check_postconditions(order: &Value, add: &mut impl FnMut(Code, String)) {
 }
 
 fn check_commands(order: &Value, there: &Files, made: &[String], add: &mut impl FnMut(Code, String)) {
-    let split = |command| Some((command, split_command(command).ok()?));
-    let commands: Vec<_> = texts(order, "acceptance_commands").filter_map(split).collect();
+    let commands: Vec<_> = commands(order)
+        .into_iter()
+        .filter_map(|command| Some((command.text, command.words.ok()?)))
+        .collect();
     for (command, words) in &commands {
         if let [program, script] = words.as_slice()
             && program == "bash"
@@ -168,10 +255,11 @@ fn required(contract: Option<&Value>) -> impl Iterator<Item = String> {
 /// succeed after them, whatever they did.
 pub fn exemptions(orders: &[Value], contract: Option<&Value>, files: &Files) -> Vec<bool> {
     let required: Vec<_> = required(contract).collect();
-    let mut there = files.clone();
-    let is_exempt = |order: &Value| {
-        there.extend(promised(order));
+    let named = orders.iter().map(|order| (Value::Null, order)).collect();
+    let chain = Chain::of(named, files);
+    let is_exempt = |place: usize| {
+        let there = chain.there_after(|other| other == place || chain.relation.before[place].contains(&other));
         !required.iter().all(|path| there.contains(path))
     };
-    orders.iter().map(is_exempt).collect()
+    (0..orders.len()).map(is_exempt).collect()
 }

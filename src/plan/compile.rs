@@ -1,6 +1,8 @@
 //! A manifest as a model wrote it → a plan, or everything that is wrong with it.
 
-use super::chain::{self, Files, exemptions};
+use super::bounds::{self, Bounds};
+use super::chain::{self, Chain, Files, exemptions};
+use super::commands::is_second;
 use super::complaint::{Code, Complaint, Complaints};
 use super::normal::normalize;
 use super::structure::{self, name, orders, texts};
@@ -63,9 +65,9 @@ pub fn compile_hash(spec: &str, template: &str, model: &str, effort: &str) -> St
 
 /// Everything that is wrong with a manifest, given the files that are there. Its shape comes first, order by order, and then
 /// what each order needs.
-pub fn validate(manifest: &Value, files: &Files) -> Complaints {
+pub fn validate(manifest: &Value, files: &Files, bounds: &Bounds) -> Complaints {
     let manifest = normalize(manifest);
-    check(&manifest, files, None)
+    check(&manifest, files, bounds, None)
 }
 
 /// Makes a plan of a manifest; the second part is what may turn out to be wrong all the same.
@@ -75,12 +77,12 @@ pub fn validate(manifest: &Value, files: &Files) -> Complaints {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn compile(manifest: &Value, files: &Files) -> Result<(Plan, Vec<Complaint>), Complaints> {
+pub fn compile(manifest: &Value, files: &Files, bounds: &Bounds) -> Result<(Plan, Vec<Complaint>), Complaints> {
     let manifest = normalize(manifest);
     let dropped = needless_bootstrap(&manifest, files);
-    let mut complaints = check(&manifest, files, dropped);
+    let mut complaints = check(&manifest, files, bounds, dropped);
     let planned = orders(&manifest).unwrap_or_default();
-    let kept: Vec<_> = kept(planned, dropped).map(|(_, order)| order.clone()).collect();
+    let mut kept: Vec<_> = kept(planned, dropped).map(|(_, order)| order.clone()).collect();
     if dropped.is_some() && kept.is_empty() {
         let message = format!("the repository has `{VERIFY_SCRIPT}` already, and the plan makes nothing else");
         complaints.add(Complaint::of_plan(Code::E000, message));
@@ -90,6 +92,9 @@ pub fn compile(manifest: &Value, files: &Files) -> Result<(Plan, Vec<Complaint>)
     }
     let contract = manifest.get("verify_contract").filter(|contract| contract.is_object());
     let exempt = exemptions(&kept, contract, files);
+    if let Some(dropped) = dropped {
+        move_up(&mut kept, &planned[dropped]["id"]);
+    }
     let orders: Option<Vec<_>> = kept
         .iter()
         .zip(&exempt)
@@ -112,14 +117,44 @@ pub fn compile(manifest: &Value, files: &Files) -> Result<(Plan, Vec<Complaint>)
     Ok((plan, complaints.warnings))
 }
 
-fn check(manifest: &Value, files: &Files, dropped: Option<usize>) -> Complaints {
+fn check(manifest: &Value, files: &Files, bounds: &Bounds, dropped: Option<usize>) -> Complaints {
     let mut complaints = Complaints::default();
     if structure::check(manifest, &mut complaints) {
-        let named = kept(orders(manifest).unwrap_or_default(), dropped);
-        let named: Vec<_> = named.map(|(index, order)| (name(index, order), order)).collect();
-        chain::check(&named, manifest.get("verify_contract"), files, &mut complaints);
+        let orders = orders(manifest).unwrap_or_default();
+        let named: Vec<_> = kept(orders, dropped)
+            .map(|(index, order)| (name(index, order), order))
+            .collect();
+        let left_out = dropped.and_then(|dropped| orders[dropped]["id"].as_str());
+        let chain = Chain::of(named, files);
+        chain::check(&chain, manifest.get("verify_contract"), left_out, &mut complaints);
+        bounds::check(&chain.orders, bounds, &mut complaints);
     }
     complaints
+}
+
+/// Lets orders name each other as they are called when one was left out, which nobody waits for any more.
+fn move_up(kept: &mut [Value], left_out: &Value) {
+    let new_ids: Vec<_> = (kept.iter().enumerate())
+        .map(|(index, order)| (order["id"].clone(), json!(format!("WO-{:02}", index + 1))))
+        .collect();
+    let new_id = |old: &Value| new_ids.iter().find(|(id, _)| id == old).map(|(_, new)| new.clone());
+    for order in kept.iter_mut().filter(|order| is_second(order)) {
+        if let Some(named) = order.get_mut("depends_on").and_then(Value::as_array_mut) {
+            named.retain(|id| id != left_out);
+            named
+                .iter_mut()
+                .for_each(|id| *id = new_id(id).unwrap_or_else(|| id.clone()));
+        }
+        if let Some(conditions) = order.get_mut("preconditions").and_then(Value::as_array_mut) {
+            let is_order = |condition: &Value| condition["kind"] == "order_done";
+            conditions.retain(|condition| !is_order(condition) || condition["order"] != *left_out);
+            for condition in conditions.iter_mut().filter(|condition| is_order(condition)) {
+                if let Some(new) = new_id(&condition["order"]) {
+                    condition["order"] = new;
+                }
+            }
+        }
+    }
 }
 
 fn kept(orders: &[Value], dropped: Option<usize>) -> impl Iterator<Item = (usize, &Value)> {
@@ -209,7 +244,7 @@ mod tests {
 
     #[test]
     fn only_the_order_that_makes_the_verification_is_the_bootstrap() {
-        let (plan, _) = compile(&usual(), &Files::new()).unwrap();
+        let (plan, _) = compile(&usual(), &Files::new(), &Bounds::default()).unwrap();
         let expected = [
             row("WO-01", VERIFY_SCRIPT, true, true),
             row("WO-02", "tests/test_a.py", false, false),
@@ -223,11 +258,11 @@ mod tests {
     fn the_bootstrap_is_left_out_where_there_is_nothing_to_make_and_the_others_move_up() {
         let files = Files::from([VERIFY_SCRIPT.to_owned()]);
         assert_eq!(
-            validate(&usual(), &files).codes(),
+            validate(&usual(), &files, &Bounds::default()).codes(),
             [Code::E101],
             "as it stands it could not be run"
         );
-        let (plan, _) = compile(&usual(), &files).unwrap();
+        let (plan, _) = compile(&usual(), &files, &Bounds::default()).unwrap();
         let expected = [
             row("WO-01", "tests/test_a.py", false, false),
             row("WO-02", "a.py", false, false),
@@ -240,8 +275,11 @@ mod tests {
     fn a_plan_of_nothing_but_a_needless_bootstrap_is_none() {
         let files = Files::from([VERIFY_SCRIPT.to_owned()]);
         let plan = json!({"work_orders": [planned("WO-01", VERIFY_SCRIPT)]});
-        assert_eq!(compile(&plan, &files).unwrap_err().codes(), [Code::E000]);
-        assert!(compile(&plan, &Files::new()).is_ok());
+        assert_eq!(
+            compile(&plan, &files, &Bounds::default()).unwrap_err().codes(),
+            [Code::E000]
+        );
+        assert!(compile(&plan, &Files::new(), &Bounds::default()).is_ok());
     }
 
     #[test]
@@ -249,7 +287,7 @@ mod tests {
         let mut manifest = usual();
         manifest["work_orders"][2]["provenance"] = json!({"bootstrap": true, "planner_run_id": "me"});
         manifest["work_orders"][2]["verify_exempt"] = json!("yes, please");
-        let (plan, _) = compile(&manifest, &Files::new()).unwrap();
+        let (plan, _) = compile(&manifest, &Files::new(), &Bounds::default()).unwrap();
         let provenance = Provenance {
             planner_run_id: RunId::new(ulid::Ulid(1)),
             compile_hash: compile_hash("", "", "", ""),
@@ -313,11 +351,11 @@ mod tests {
         fn any_json_gets_the_same_complaints_twice_or_is_a_plan(work_orders in any_json(), contract in any_json(), whole in any_json()) {
             for manifest in [json!({"work_orders": work_orders, "verify_contract": contract}), whole] {
                 let files = Files::from(["a.py".to_owned()]);
-                let first = validate(&manifest, &files);
-                prop_assert_eq!(&first, &validate(&manifest, &files));
-                prop_assert_eq!(&first, &validate(&normalize(&manifest), &files), "the normal form says the same");
+                let first = validate(&manifest, &files, &Bounds::default());
+                prop_assert_eq!(&first, &validate(&manifest, &files, &Bounds::default()));
+                prop_assert_eq!(&first, &validate(&normalize(&manifest), &files, &Bounds::default()), "the normal form says the same");
                 if first.errors.is_empty() {
-                    prop_assert!(compile(&manifest, &files).is_ok());
+                    prop_assert!(compile(&manifest, &files, &Bounds::default()).is_ok());
                 }
             }
         }
@@ -339,7 +377,7 @@ mod tests {
                 there.insert(files[*made].to_owned());
                 orders.push(order);
             }
-            let complaints = validate(&json!({"work_orders": orders}), &Files::from(["d.py".to_owned()]));
+            let complaints = validate(&json!({"work_orders": orders}), &Files::from(["d.py".to_owned()]), &Bounds::default());
             prop_assert_eq!(complaints.errors.is_empty(), holds);
             prop_assert!(complaints.codes().iter().all(|code| *code == Code::E101));
         }

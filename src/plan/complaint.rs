@@ -37,13 +37,35 @@ pub enum Code {
     E105,
     /// Nothing makes a file that the verification needs.
     E106,
+    /// Orders come after one another in a circle.
+    E107,
+    /// An order comes after one that the plan does not have.
+    E108,
+    /// Two orders change the same file, and neither comes after the other.
+    E109,
+    /// A file is deleted or renamed that is not there, is needed later, or whose new name is taken.
+    E110,
+    /// No command of an order runs what it is about.
+    E111,
+    /// An order wants to spend more than may be spent.
+    E112,
+    /// A command needs a network, or an order more resources than the profile has.
+    E113,
+    /// A command succeeds before the work is done.
+    E114,
+    /// A command fails before the work is done, for a reason that the work does not take away.
+    E115,
     /// A command imports what neither the repository nor an order so far has.
     W101,
+    /// No command of a version 1 order runs what it is about.
+    W111,
+    /// All commands of a version 1 order succeed before the work is done.
+    W114,
 }
 
 impl Code {
     /// All codes.
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 25] = [
         Code::E000,
         Code::E001,
         Code::E003,
@@ -57,12 +79,23 @@ impl Code {
         Code::E104,
         Code::E105,
         Code::E106,
+        Code::E107,
+        Code::E108,
+        Code::E109,
+        Code::E110,
+        Code::E111,
+        Code::E112,
+        Code::E113,
+        Code::E114,
+        Code::E115,
         Code::W101,
+        Code::W111,
+        Code::W114,
     ];
 
     /// Whether a plan with it can be used all the same.
     pub const fn is_warning(self) -> bool {
-        matches!(self, Code::W101)
+        matches!(self, Code::W101 | Code::W111 | Code::W114)
     }
 }
 
@@ -84,7 +117,8 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    pub(super) fn new(code: Code, order: &Value, message: impl AsRef<str>) -> Self {
+    /// One about an order, by what complaints call it.
+    pub fn new(code: Code, order: &Value, message: impl AsRef<str>) -> Self {
         Complaint {
             code,
             order: order.clone(),
@@ -118,7 +152,8 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    pub(super) fn add(&mut self, complaint: Complaint) {
+    /// Adds one to those of its kind.
+    pub fn add(&mut self, complaint: Complaint) {
         match complaint.code.is_warning() {
             true => self.warnings.push(complaint),
             false => self.errors.push(complaint),

@@ -25,6 +25,30 @@ pub(super) fn places(module: &str) -> [String; 2] {
     [format!("{path}.py"), format!("{path}/__init__.py")]
 }
 
+/// The modules, by the first part of their names, that a command of Python names: that which is run, or those which its text
+/// imports. Whether they come with Python is not asked.
+pub fn python_modules(argv: &[String]) -> Vec<String> {
+    let modules = match argv {
+        [program, option, module, ..] if is_python(program) && option == "-m" => vec![module.clone()],
+        [program, option, text, ..] if is_python(program) && option == "-c" => {
+            python::imports(text).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let mut first: Vec<_> = modules
+        .iter()
+        .filter_map(|module| module.split('.').next())
+        .map(str::to_owned)
+        .collect();
+    first.sort();
+    first.dedup();
+    first
+}
+
+fn is_python(program: &str) -> bool {
+    program == "python" || program == "python3"
+}
+
 /// The files that a command depends on: the script that bash is given, and each place where a module may be that a Python
 /// text imports.
 pub fn dependencies(command: &str) -> Vec<String> {

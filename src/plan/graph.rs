@@ -1,27 +1,35 @@
-//! Which orders build on which: a graph without cycles, because an order can only build on earlier ones.
+//! Which orders come after which, and why: what they say themselves, and the files that lead from one to another.
 
 use super::dependencies;
+use super::relation::{Relation, Says};
 use crate::order::{Condition, WorkOrder};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Why an order comes after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// It says so.
+    Named,
     /// A precondition wants a file that the other makes.
     Needs,
     /// A command uses a file that the other writes.
     Runs,
-    /// It writes a file that the other writes.
+    /// It changes a file that the other writes.
     Rewrites,
     /// It is shown a file that the other writes.
     Reads,
+    /// It is of version 1, and the next in the plan.
+    Follows,
 }
 
 impl Reason {
     /// The reason as a word.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Reason::Named => "depends",
+            Reason::Follows => "follows",
             Reason::Needs => "needs",
             Reason::Runs => "runs",
             Reason::Rewrites => "rewrites",
@@ -39,8 +47,8 @@ pub struct Edge {
     pub to: usize,
     /// Why.
     pub reason: Reason,
-    /// The file that it is about.
-    pub path: String,
+    /// The file that it is about, when it is about one.
+    pub path: Option<String>,
 }
 
 /// The edges between the orders of a plan.
@@ -51,20 +59,38 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Finds for each file that an order uses the latest order before it that writes it.
+    /// Finds what each order says of those before it, and for each file that it uses the latest order before it that makes
+    /// it. An order of version 1 follows the one before it, whatever it uses.
     pub fn of(orders: &[&WorkOrder]) -> Self {
+        let said: Vec<_> = orders
+            .iter()
+            .map(|order| (order.id.as_str(), Says::of_order(order)))
+            .collect();
+        let relation = Relation::of(&said);
         let mut edges = Vec::new();
         for (to, order) in orders.iter().enumerate() {
+            let edge = |from, reason, path| Edge { from, to, reason, path };
+            if order.depends_on.is_some() {
+                edges.extend(relation.direct[to].iter().map(|from| edge(*from, Reason::Named, None)));
+            }
             let mut seen = Vec::new();
             for (reason, path) in uses(order) {
                 if seen.contains(&path) {
                     continue;
                 }
-                let writes = |earlier: &&WorkOrder| earlier.allowed_files.iter().any(|file| file.as_str() == path);
-                if let Some(from) = orders[..to].iter().rposition(writes) {
+                let is_before = |from: &&usize| relation.before[to].contains(*from);
+                let mut before = relation.sequence.iter().rev().filter(is_before);
+                if let Some(from) = before.find(|from| makes(orders[**from], &path)) {
                     seen.push(path.clone());
-                    edges.push(Edge { from, to, reason, path });
+                    edges.push(edge(*from, reason, Some(path)));
                 }
+            }
+            let leads = |edges: &[Edge], from| edges.iter().any(|edge| (edge.from, edge.to) == (from, to));
+            if order.depends_on.is_none()
+                && let Some(from) = to.checked_sub(1)
+                && !leads(&edges, from)
+            {
+                edges.push(edge(from, Reason::Follows, None));
             }
         }
         Graph { edges }
@@ -74,6 +100,38 @@ impl Graph {
     pub fn to(&self, to: usize) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(move |edge| edge.to == to)
     }
+}
+
+/// For each order, whether it is the first of those that lead to it, and the files that may be there once it is done: those
+/// that it and the orders before it write, or that get their name from them.
+pub fn made_before(orders: &[&WorkOrder]) -> Vec<(bool, BTreeSet<String>)> {
+    let said: Vec<_> = orders
+        .iter()
+        .map(|order| (order.id.as_str(), Says::of_order(order)))
+        .collect();
+    let relation = Relation::of(&said);
+    let made = |place: usize| {
+        let own = std::iter::once(place).chain(relation.before[place].iter().copied());
+        own.flat_map(|place| {
+            let order = orders[place];
+            let named = order.allowed_renames.iter().map(|rename| &rename.to);
+            order.allowed_files.iter().chain(named).map(ToString::to_string)
+        })
+        .collect()
+    };
+    (0..orders.len())
+        .map(|place| (relation.before[place].is_empty(), made(place)))
+        .collect()
+}
+
+/// Whether a file may be there because of an order.
+fn makes(order: &WorkOrder, path: &str) -> bool {
+    let named = order.allowed_renames.iter().map(|rename| &rename.to);
+    order
+        .allowed_files
+        .iter()
+        .chain(named)
+        .any(|file| file.as_str() == path)
 }
 
 /// The files that an order uses, the strongest reason first.
@@ -91,8 +149,13 @@ fn uses(order: &WorkOrder) -> Vec<(Reason, String)> {
         .allowed_files
         .iter()
         .map(|path| (Reason::Rewrites, path.to_string()));
+    let gone = order
+        .allowed_deletes
+        .iter()
+        .chain(order.allowed_renames.iter().map(|rename| &rename.from));
+    let gone = gone.map(|path| (Reason::Rewrites, path.to_string()));
     let read = order.context_files.iter().map(|path| (Reason::Reads, path.to_string()));
-    needed.chain(run).chain(written).chain(read).collect()
+    needed.chain(run).chain(written).chain(gone).chain(read).collect()
 }
 
 #[cfg(test)]
@@ -126,7 +189,7 @@ mod tests {
             from,
             to,
             reason,
-            path: path.to_owned(),
+            path: Some(path.to_owned()),
         };
         let expected = [
             edge(0, 1, Reason::Rewrites, "a.py"),

@@ -9,23 +9,30 @@
 //! Nothing here asks a model, reads a repository or writes a file; `run` does, with what this module gives it.
 
 mod answer;
+mod bounds;
 mod chain;
+mod commands;
 mod compile;
 mod complaint;
+mod conflicts;
 mod deps;
 mod graph;
 mod normal;
 mod output;
 mod prompt;
 mod python;
+mod relation;
+#[cfg(test)]
+mod second_tests;
 mod structure;
 
 pub use answer::{MAX_PLAN_BYTES, PlanError, parse_answer};
+pub use bounds::Bounds;
 pub use chain::{Files, exemptions, listing};
 pub use compile::{Plan, PlannedOrder, Provenance, compile, compile_hash, validate};
 pub use complaint::{Code, Complaint, Complaints};
-pub use deps::dependencies;
-pub use graph::{Edge, Graph, Reason};
+pub use deps::{dependencies, python_modules};
+pub use graph::{Edge, Graph, Reason, made_before};
 pub use normal::{normalize, normalize_order};
 pub use output::{MANIFEST, in_the_way, is_order_file};
 pub use prompt::{MAX_LISTING_BYTES, MAX_SPEC_BYTES, Revision, prompt, template_digest};

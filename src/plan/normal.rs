@@ -1,5 +1,6 @@
 //! One spelling for what means the same: blanks around texts, paths, things named twice.
 
+use super::commands::is_second;
 use serde_json::{Map, Value};
 
 /// Lists of texts in which nothing has to stand twice, and whether these are paths.
@@ -9,6 +10,19 @@ const LISTS: [(&str, bool); 4] = [
     ("forbidden", false),
     ("acceptance_commands", false),
 ];
+
+/// Such lists of version 2.
+const MORE_LISTS: [(&str, bool); 6] = [
+    ("depends_on", false),
+    ("requirements", false),
+    ("allowed_deletes", true),
+    ("executable_files", true),
+    ("protected_files", true),
+    ("forbidden_paths", true),
+];
+
+/// What version 2 says word by word: blanks in it mean something.
+const VERBATIM: [&str; 2] = ["acceptance", "tools"];
 
 /// A whole plan with each of its orders in normal form.
 pub fn normalize(manifest: &Value) -> Value {
@@ -39,7 +53,11 @@ fn stripped(value: &Value) -> Value {
         Value::String(text) => Value::String(text.trim().to_owned()),
         Value::Array(values) => values.iter().map(stripped).collect(),
         Value::Object(members) => {
-            let members = members.iter().map(|(key, value)| (key.clone(), stripped(value)));
+            let is_verbatim = |key: &str| is_second(value) && VERBATIM.contains(&key);
+            let members = members.iter().map(|(key, value)| match is_verbatim(key) {
+                true => (key.clone(), value.clone()),
+                false => (key.clone(), stripped(value)),
+            });
             Value::Object(members.collect::<Map<_, _>>())
         }
         other => other.clone(),
@@ -47,7 +65,8 @@ fn stripped(value: &Value) -> Value {
 }
 
 fn settle(order: &mut Value) {
-    for (name, are_paths) in LISTS {
+    let more: &[_] = if is_second(order) { &MORE_LISTS } else { &[] };
+    for (name, are_paths) in LISTS.iter().chain(more).copied() {
         let Some(list) = order.get_mut(name).and_then(Value::as_array_mut) else {
             continue;
         };
@@ -55,6 +74,14 @@ fn settle(order: &mut Value) {
             list.iter_mut().for_each(respell);
         }
         remove_doubles(list);
+    }
+    let renames = is_second(order).then(|| order.get_mut("allowed_renames")).flatten();
+    for rename in renames.and_then(Value::as_array_mut).into_iter().flatten() {
+        for side in ["from", "to"] {
+            if let Some(path) = rename.get_mut(side) {
+                respell(path);
+            }
+        }
     }
     for name in ["preconditions", "postconditions"] {
         if let Some(conditions) = order.get_mut(name) {

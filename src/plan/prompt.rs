@@ -53,7 +53,7 @@ pub fn prompt(spec: &str, files: &Files, previous: Option<&Revision>, model: Opt
              only if the spec asks for it."
         ),
         false => format!(
-            "The repository has no {VERIFY_SCRIPT} yet. WO-01 makes it and nothing else: a bash script with `set -euo \
+            "The repository has no {VERIFY_SCRIPT} yet. WO-01 makes it and nothing else, and its kind is bootstrap: a bash script with `set -euo \
              pipefail` that runs all tests, now and after every later order."
         ),
     };

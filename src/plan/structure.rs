@@ -1,6 +1,7 @@
 //! Does a plan have the right shape, order by order? Codes E000 to E007.
 
 use super::MAX_ORDERS;
+use super::commands::{Command, commands, is_second};
 use super::complaint::{Code, Complaint, Complaints};
 use super::deps::python_text;
 use super::python;
@@ -9,6 +10,16 @@ use serde_json::{Map, Value, json};
 
 /// Words by which a shell joins or redirects commands. A single `&` is none: as an argument it is too common.
 const OPERATORS: [&str; 12] = ["|", "||", "&&", ";", ">", "<", ">>", "<<", "2>", "2>&1", "&>", "|&"];
+
+/// The lists of literal paths; version 1 knows the first two.
+const PATHS: [&str; 6] = [
+    "allowed_files",
+    "context_files",
+    "allowed_deletes",
+    "executable_files",
+    "protected_files",
+    "forbidden_paths",
+];
 
 /// The orders of a plan in normal form, or nothing when it has none.
 pub(super) fn orders(manifest: &Value) -> Option<&[Value]> {
@@ -81,8 +92,8 @@ fn check_order(index: usize, name: &Value, order: &Value, members: &Map<String, 
     if let Some(message) = wrong_id(index, members.get("id")) {
         add(Code::E001, message);
     }
-    for command in texts(order, "acceptance_commands") {
-        match split_command(command) {
+    for Command { text: command, words } in commands(order) {
+        match words {
             Err(error) => add(Code::E007, format!("`{command}` does not split into words: {error}")),
             Ok(words) => {
                 if let Some(operator) = words.iter().find(|word| OPERATORS.contains(&word.as_str())) {
@@ -96,7 +107,11 @@ fn check_order(index: usize, name: &Value, order: &Value, members: &Map<String, 
             }
         }
     }
-    for list in ["allowed_files", "context_files"] {
+    let lists: &[&str] = match is_second(order) {
+        true => &PATHS,
+        false => &PATHS[..2],
+    };
+    for list in lists {
         for path in texts(order, list).filter(|path| path.contains(['*', '?', '['])) {
             add(Code::E004, format!("`{path}` in {list} has a wildcard; name each file"));
         }
@@ -104,9 +119,9 @@ fn check_order(index: usize, name: &Value, order: &Value, members: &Map<String, 
     if let Some(message) = schema_defects(members) {
         add(Code::E005, message);
     }
-    for command in texts(order, "acceptance_commands") {
+    for Command { text: command, words } in commands(order) {
         // Said once more for this rule, which could not be asked either.
-        match split_command(command) {
+        match words {
             Err(error) => add(
                 Code::E007,
                 format!("whether `{command}` has Python in it cannot be told: {error}"),
@@ -143,7 +158,8 @@ fn schema_defects(members: &Map<String, Value>) -> Option<String> {
     order.remove("verify_exempt");
     order.remove("provenance");
     if order.contains_key("id") {
-        order.insert("id".to_owned(), json!("WO-01"));
+        // Not one that an order of the plan may have: that an order comes after itself is another complaint.
+        order.insert("id".to_owned(), json!("WO-00"));
     }
     for command in order
         .get_mut("acceptance_commands")

@@ -8,6 +8,7 @@
 //!   (its acceptance commands). The first failure ends it: what follows would judge a candidate that is refused anyway.
 //! - It knows nothing of attempts: what a verdict leads to is decided in `run`.
 
+mod baseline;
 mod check;
 mod checks;
 mod climb;
@@ -17,6 +18,7 @@ mod finding;
 mod passed;
 mod recall;
 
+pub use baseline::{Known, Shown, on_base};
 pub use check::Check;
 pub use checks::{Checks, holds, needed_programs, shows_nothing};
 pub use climb::{BaseRecord, BaseState, judge_base};

@@ -11,6 +11,7 @@ mod crash;
 mod dialects;
 mod doctor;
 mod doctor_provider;
+mod dry_run;
 mod embedding;
 mod endurance;
 mod git;

@@ -2,7 +2,7 @@
 
 use crate::support::place::names;
 use crate::support::{Ended, Place, has, shared};
-use factory::plan::{Code, Complaint, Files, MAX_SPEC_BYTES, exemptions, validate};
+use factory::plan::{Bounds, Code, Complaint, Files, MAX_SPEC_BYTES, exemptions, validate};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -295,14 +295,17 @@ fn a_plan_is_checked_as_a_whole_and_shown_as_a_graph() {
     plan(&place, &usual().to_string(), &[]).succeeded();
     let check = ["check", "out", "--repo=repository"];
     let text = place.call(&check).succeeded().text();
-    let expected = "WO-01  Make scripts/verify.sh\nWO-02  Make a.py\nWO-03  Make b.py\n  after WO-02: needs a.py\n";
+    let expected = "WO-01  Make scripts/verify.sh\nWO-02  Make a.py\n  after WO-01: follows\nWO-03  Make b.py\n  after WO-02: needs a.py\n";
     assert_eq!(text, expected);
     let dot = place.call(&[&check[..], &["--dot"]].concat()).succeeded().text();
     assert!(dot.contains("\"WO-02\" -> \"WO-03\" [tooltip = \"a.py\"];"), "{dot}");
     let document = place.call(&[&check[..], &["--json"]].concat()).succeeded().json();
     assert_eq!(
         document["edges"],
-        json!([{"from": "WO-02", "to": "WO-03", "reason": "needs", "path": "a.py"}])
+        json!([
+            {"from": "WO-01", "to": "WO-02", "reason": "follows", "path": null},
+            {"from": "WO-02", "to": "WO-03", "reason": "needs", "path": "a.py"},
+        ])
     );
     assert_eq!(document["remarks"], json!([]));
 
@@ -339,7 +342,7 @@ fn recorded_plans_have_the_codes_that_were_recorded() {
         );
         let repo_files = expected["repo_files"].as_array().unwrap().iter();
         let files: Files = repo_files.map(|path| path.as_str().unwrap().to_owned()).collect();
-        let complaints = validate(&manifest, &files);
+        let complaints = validate(&manifest, &files, &Bounds::default());
         let codes = |complaints: &[Complaint]| -> Value {
             complaints
                 .iter()
@@ -382,7 +385,7 @@ fn no_module_of_pythons_own_library_is_taken_for_no_python() {
         let command = format!("python -c '{}'", text.replace('\'', "'\\''"));
         let mut order = planned("WO-01", "a.py");
         order["acceptance_commands"] = json!([command]);
-        let codes: BTreeSet<Code> = validate(&json!({"work_orders": [order]}), &Files::new())
+        let codes: BTreeSet<Code> = validate(&json!({"work_orders": [order]}), &Files::new(), &Bounds::default())
             .codes()
             .into_iter()
             .collect();

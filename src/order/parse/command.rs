@@ -90,7 +90,7 @@ const RUNS: Want = Want {
     example: "\"runs\": 3",
 };
 
-const COMMAND_KEYS: Keys = Keys {
+pub(super) const COMMAND_KEYS: Keys = Keys {
     of: "a command",
     known: &[
         "argv",
@@ -104,7 +104,7 @@ const COMMAND_KEYS: Keys = Keys {
         "runs",
     ],
 };
-const EXPECT_KEYS: Keys = Keys {
+pub(super) const EXPECT_KEYS: Keys = Keys {
     of: "what is expected",
     known: &["exit", "stdout", "json", "files"],
 };

@@ -32,7 +32,7 @@ const MAX_ITEMS: usize = 100;
 /// The most processes or tokens that can be asked for.
 const MAX_NUMBER: u64 = 1 << 40;
 
-const KEYS: Keys = Keys {
+pub(super) const KEYS: Keys = Keys {
     of: "an order of version 2",
     known: &[
         "schema_version",

@@ -222,3 +222,28 @@ fn an_order_that_may_change_nothing_is_refused() {
     value["allowed_deletes"] = json!(["a.py"]);
     assert!(read(&value).is_ok());
 }
+
+#[test]
+fn the_orders_in_the_documentation_are_orders() {
+    let page = include_str!("../../../docs/orders.md");
+    let examples: Vec<_> = page
+        .split("```json order\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for (example, _) in examples {
+        if let Err(error) = parse(example.as_bytes()) {
+            panic!("{error}\n{example}");
+        }
+    }
+}
+
+#[test]
+fn every_field_is_in_the_documentation() {
+    let page = include_str!("../../../docs/orders.md");
+    let known = second::KEYS.known.iter().chain(command::COMMAND_KEYS.known);
+    for key in known.chain(command::EXPECT_KEYS.known) {
+        assert!(page.contains(&format!("`{key}`")), "{key}");
+    }
+}

@@ -9,15 +9,17 @@
 //!
 //! It does not know what a good plan is, or how it is asked for.
 
+mod dry_run;
 mod event;
 mod output;
 
+pub use dry_run::{DryRun, Trial};
 pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
 pub use output::{PlanFiles, read_plan};
 
 use super::answers::{self, PLAN, Said};
 use super::artifacts::{ArtifactError, Artifacts, json};
-use super::budget::{self, About, Budget};
+use super::budget::{self, About, Budget, Limit, Scope};
 use super::engine::now_ms;
 use super::failure::{Failure, Situation, interrupted};
 use super::ground::{Cancel, refuse_place, workspace_failure};
@@ -28,10 +30,12 @@ use super::steps::random;
 use super::summary::{SCHEMA, UsageSummary};
 use crate::journal::{Entry, Journal, MAX_BODY_BYTES, Phase};
 use crate::llm::{Answer, LlmError, Provider, Request, backoff, request_digest};
-use crate::order::WorkOrder;
+use crate::order::{OrderBudget, Resources, WorkOrder};
 use crate::plan::{
-    self, Code, Complaint, Complaints, Files, MANIFEST, MAX_SPEC_BYTES, Plan, Provenance, Revision, compile_hash,
+    self, Bounds, Code, Complaint, Complaints, Files, MANIFEST, MAX_SPEC_BYTES, Plan, Provenance, Revision,
+    compile_hash,
 };
+use crate::sandbox::Policy;
 use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256};
 use crate::workspace::{Repository, Snapshot};
 use output::Replacing;
@@ -63,6 +67,8 @@ pub struct PlanSetup {
     pub rules: Rules,
     /// What may be spent.
     pub budget: Budget,
+    /// How the commands of a plan are tried before it is used; nothing when they are not.
+    pub dry_run: Option<DryRun>,
     /// Where runs are recorded.
     pub state_dir: PathBuf,
     /// Whether the model is asked anew whatever is recorded.
@@ -103,10 +109,15 @@ pub async fn make_plan(
         .snapshot(head.commit)
         .map_err(|error| workspace_failure(&error))?;
     let files = files_of(&snapshot)?;
+    let trial = match &setup.dry_run {
+        Some(dry_run) => Some(Trial::prepare(dry_run, &snapshot, cancel.clone()).await?),
+        None => None,
+    };
     let journal = Journal::open(&setup.state_dir).map_err(unreadable)?;
     // Whoever builds on a record that was altered makes it look whole.
     journal.check_chain().map_err(unreadable)?;
-    let planning = Planning::open(setup, spec, (head.commit, files), provider, (cancel, observe), journal)?;
+    let ground = (head.commit, files, trial);
+    let planning = Planning::open(setup, spec, ground, provider, (cancel, observe), journal)?;
     planning.finish().await
 }
 
@@ -119,6 +130,41 @@ pub fn files_of(snapshot: &Snapshot<'_>) -> Result<Files, Failure> {
         .file_paths(MAX_FILES)
         .map_err(|error| workspace_failure(&error))?;
     Ok(plan::listing(paths))
+}
+
+/// What orders may ask for: what the operator lets be spent, and the limits of the profile.
+pub fn bounds(budget: &Budget, policy: Option<&Policy>) -> Bounds {
+    let lowest = |scopes: &[Scope]| {
+        let caps = || budget.caps.iter().filter(|cap| scopes.contains(&cap.scope));
+        let usd = caps().filter_map(|cap| match cap.limit {
+            Limit::Usd(usd) => Some(usd),
+            Limit::Tokens(_) => None,
+        });
+        let tokens = caps().filter_map(|cap| match cap.limit {
+            Limit::Tokens(tokens) => Some(tokens),
+            Limit::Usd(_) => None,
+        });
+        OrderBudget {
+            usd: usd.min(),
+            tokens: tokens.min(),
+        }
+    };
+    let resources = policy.map(|policy| {
+        let limits = &policy.limits;
+        Resources {
+            wall: Some(limits.wall),
+            cpu: Some(limits.cpu),
+            memory: Some(limits.memory),
+            pids: Some(limits.pids),
+            file_size: Some(limits.file_size),
+            output: Some(limits.output),
+        }
+    });
+    Bounds {
+        order: lowest(&[Scope::Order]),
+        plan: lowest(&[Scope::Plan, Scope::Day]),
+        resources: resources.unwrap_or_default(),
+    }
 }
 
 fn read_spec(setup: &PlanSetup) -> Result<&str, Failure> {
@@ -152,6 +198,8 @@ struct Planning<'a> {
     spec: &'a str,
     base: ObjectId,
     files: Files,
+    trial: Option<Trial>,
+    bounds: Bounds,
     provider: &'a mut Provider,
     cancel: Cancel,
     observe: &'a mut PlanObserver<'a>,
@@ -181,7 +229,7 @@ impl<'a> Planning<'a> {
     fn open(
         setup: &'a PlanSetup,
         spec: &'a str,
-        (base, files): (ObjectId, Files),
+        (base, files, trial): (ObjectId, Files, Option<Trial>),
         provider: &'a mut Provider,
         (cancel, observe): (Cancel, &'a mut PlanObserver<'a>),
         journal: Journal,
@@ -197,6 +245,8 @@ impl<'a> Planning<'a> {
             spec,
             base,
             files,
+            trial,
+            bounds: bounds(&setup.budget, setup.dry_run.as_ref().map(|dry_run| &dry_run.policy)),
             provider,
             cancel,
             observe,
@@ -290,7 +340,7 @@ impl<'a> Planning<'a> {
             self.artifacts.begin_attempt(attempt).map_err(unwritten)?;
             let request = plan::prompt(self.spec, &self.files, previous.as_ref(), self.setup.model.clone());
             let said = self.ask(attempt, &request).await?;
-            match self.judge(attempt, said)? {
+            match self.judge(attempt, said).await? {
                 Judged::Plan(plan, manifest, warnings) => return self.write_plan(&plan, &manifest, &warnings),
                 Judged::Refused(_, failure) if attempt == attempts => return Err(self.exhausted(failure)),
                 Judged::Refused(revision, _) => previous = Some(revision),
@@ -476,7 +526,7 @@ impl<'a> Planning<'a> {
     }
 
     /// Makes a plan of an answer, or the reason for the next attempt.
-    fn judge(&mut self, attempt: u32, said: Said) -> Result<Judged, Failure> {
+    async fn judge(&mut self, attempt: u32, said: Said) -> Result<Judged, Failure> {
         let (text, unusable) = match said {
             Said::Answer(answer) => {
                 let unfinished = answers::unfinished(&answer);
@@ -501,7 +551,7 @@ impl<'a> Planning<'a> {
             }
             Ok(manifest) => {
                 self.write_of(attempt, "manifest.json", &json(&manifest))?;
-                match plan::compile(&manifest, &self.files) {
+                match self.compile(&manifest).await? {
                     Err(complaints) => {
                         let failure = invalid(&complaints);
                         (complaints, Err(failure))
@@ -527,6 +577,28 @@ impl<'a> Planning<'a> {
                 },
                 failure,
             ),
+        })
+    }
+
+    /// Makes a plan of a manifest. Its commands are tried only when nothing else is wrong: that costs time, and tells little
+    /// of orders that are about to change.
+    async fn compile(&mut self, manifest: &Value) -> Result<Result<(Plan, Vec<Complaint>), Complaints>, Failure> {
+        let (plan, mut warnings) = match plan::compile(manifest, &self.files, &self.bounds) {
+            Ok(compiled) => compiled,
+            Err(complaints) => return Ok(Err(complaints)),
+        };
+        let Some(trial) = &mut self.trial else {
+            return Ok(Ok((plan, warnings)));
+        };
+        let orders: Vec<_> = plan.orders.iter().map(|planned| &planned.order).collect();
+        let tried = trial.complaints(&orders, &self.files).await?;
+        warnings.extend(tried.warnings);
+        Ok(match tried.errors.is_empty() {
+            true => Ok((plan, warnings)),
+            false => Err(Complaints {
+                errors: tried.errors,
+                warnings,
+            }),
         })
     }
 

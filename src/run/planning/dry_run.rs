@@ -1,0 +1,203 @@
+//! Every acceptance command of a plan, run once on the base before any order is paid for. Codes E114, E115 and W114.
+//!
+//! - A command that is green already shows nothing of the work, whatever comes before its order. One that cannot be read, or
+//!   whose program nobody makes, can be put right by no order.
+//! - For an order that others come before, the base is not what it will start from: a command that is red for want of
+//!   anything that an order up to it makes is red for the right reason.
+//! - The same command is run once, however many orders have it.
+
+use super::super::failure::{Failure, Situation, interrupted};
+use super::super::ground::{Cancel, base, sandbox_failure, workspace_failure};
+use crate::order::{AcceptanceCommand, Baseline, Version, Visibility, WorkOrder};
+use crate::plan::{Code, Complaint, Complaints, Files, made_before, python_modules};
+use crate::sandbox::{Command, Policy, Sandbox, Tree};
+use crate::verify::{self, Bench, Known, Shown, VerifyError};
+use crate::workspace::{Base, Snapshot};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long one command is given here. One that takes longer and may take longer is not judged.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where and how commands are tried.
+#[derive(Debug, Clone)]
+pub struct DryRun {
+    /// What must hold while commands run.
+    pub policy: Policy,
+    /// Where exported trees are kept.
+    pub cache_dir: PathBuf,
+    /// This project's own binary, which is started again as the sandbox's helper.
+    pub program: PathBuf,
+}
+
+/// The base, ready for commands.
+#[derive(Debug)]
+pub struct Trial {
+    sandbox: Sandbox,
+    base: Base,
+    policy: Policy,
+    cancel: Cancel,
+}
+
+impl Trial {
+    /// Makes ready for the commands of plans that build on a commit, and builds one sandbox for nothing: a layer that is
+    /// missing is found before a model is paid.
+    ///
+    /// # Errors
+    /// `Host` when the base cannot be exported or a sandbox not be built.
+    pub async fn prepare(dry_run: &DryRun, snapshot: &Snapshot<'_>, cancel: Cancel) -> Result<Self, Failure> {
+        let skip = |failure: Failure| match failure.hint.clone() {
+            Some(hint) => failure.with_hint(format!("{hint}; or plan without trying commands, with --no-dry-run")),
+            None => failure.with_hint("plan without trying commands, with --no-dry-run"),
+        };
+        let policy = dry_run.policy.clone();
+        let sandbox = Sandbox::start(&dry_run.program).map_err(|error| skip(sandbox_failure(&error)))?;
+        let base = base(&dry_run.cache_dir, snapshot, policy.tree).map_err(|error| workspace_failure(&error))?;
+        let mut trial = Trial {
+            sandbox,
+            base,
+            policy,
+            cancel,
+        };
+        let (tree, nothing) = (trial.tree(), Command::new(["true"]));
+        tokio::select! {
+            biased;
+            signal = trial.cancel.wait() => return Err(interrupted(signal)),
+            report = trial.sandbox.run(&trial.policy, &tree, &nothing, None) => {
+                report.map_err(|error| skip(sandbox_failure(&error)))?;
+            }
+        }
+        Ok(trial)
+    }
+
+    fn tree(&self) -> Tree {
+        Tree {
+            layers: self.base.layers(),
+        }
+    }
+
+    /// Tries the commands of orders and says what is wrong with them, order by order. `files` are those of the base.
+    ///
+    /// # Errors
+    /// When a command could not be run at all, or the operator asked for an end.
+    pub async fn complaints(&mut self, orders: &[&WorkOrder], files: &Files) -> Result<Complaints, Failure> {
+        let mut complaints = Complaints::default();
+        let mut seen: Vec<(AcceptanceCommand, BTreeSet<String>, Shown)> = Vec::new();
+        for (order, (is_first, made)) in orders.iter().zip(made_before(orders)) {
+            let mut greens = 0;
+            for command in &order.acceptance_commands {
+                let known = seen
+                    .iter()
+                    .find(|(other, files, _)| *files == made && is_same(other, command));
+                let shown = match known {
+                    Some((_, _, shown)) => shown.clone(),
+                    None => {
+                        let shown = self.try_out(command, files, &made).await?;
+                        seen.push((command.clone(), made.clone(), shown.clone()));
+                        shown
+                    }
+                };
+                greens += usize::from(shown == Shown::Green);
+                if let Some((code, message)) = complaint(command, &shown, is_first) {
+                    complaints.add(Complaint::new(code, &name(order), message));
+                }
+            }
+            if order.version == Version::V1 && greens == order.acceptance_commands.len() {
+                let message = "all of its acceptance commands succeed on the repository as it is, so they show nothing of the work";
+                complaints.add(Complaint::new(Code::W114, &name(order), message));
+            }
+        }
+        Ok(complaints)
+    }
+
+    async fn try_out(
+        &mut self,
+        command: &AcceptanceCommand,
+        files: &Files,
+        made: &BTreeSet<String>,
+    ) -> Result<Shown, Failure> {
+        let tree = self.tree();
+        let modules = python_modules(&command.argv);
+        let modules: Vec<_> = modules
+            .into_iter()
+            .filter(|module| !is_of_tree(module, files, made))
+            .collect();
+        // What lies below a directory that is named stands for the directory.
+        let is_made = |path: &str| match path.ends_with('/') {
+            true => made.iter().any(|file| file.starts_with(path)),
+            false => made.contains(path),
+        };
+        let known = Known {
+            modules: &modules,
+            is_made: &is_made,
+            patience: PATIENCE,
+        };
+        let bench = Bench {
+            sandbox: &self.sandbox,
+            policy: &self.policy,
+            timeout: None,
+        };
+        tokio::select! {
+            biased;
+            signal = self.cancel.wait() => Err(interrupted(signal)),
+            shown = verify::on_base(bench, &tree, command, known) => shown.map_err(|error| untried(&error)),
+        }
+    }
+}
+
+/// Whether what one command shows on the base the other shows as well.
+fn is_same(one: &AcceptanceCommand, other: &AcceptanceCommand) -> bool {
+    let of = |command: &AcceptanceCommand| AcceptanceCommand {
+        expect_baseline: Baseline::Any,
+        visibility: Visibility::Full,
+        runs: 1,
+        ..command.clone()
+    };
+    of(one) == of(other)
+}
+
+/// Whether a module may be one of the tree's: some file or directory has its name, wherever that is.
+fn is_of_tree(module: &str, files: &Files, made: &BTreeSet<String>) -> bool {
+    let is_it = |path: &String| {
+        path.split('/')
+            .any(|part| part == module || part.strip_suffix(".py") == Some(module))
+    };
+    files.iter().chain(made).any(is_it)
+}
+
+fn name(order: &WorkOrder) -> Value {
+    json!(order.id)
+}
+
+/// What is to be said of a command.
+fn complaint(command: &AcceptanceCommand, shown: &Shown, is_first: bool) -> Option<(Code, String)> {
+    let text = &command.text;
+    match (shown, command.expect_baseline) {
+        (Shown::Green, Baseline::Fail) => Some((
+            Code::E114,
+            format!(
+                "`{text}` succeeds on the repository as it is, so it shows nothing of the work; have it ask for what the \
+                 order makes, or say that it has to succeed before: \"expect_baseline\": \"pass\""
+            ),
+        )),
+        (Shown::Red, Baseline::Pass) if is_first => Some((
+            Code::E115,
+            format!("`{text}` is to succeed before the work is done (\"expect_baseline\": \"pass\"), and fails"),
+        )),
+        (Shown::Invalid(reason), _) => Some((
+            Code::E115,
+            format!("`{text}` fails for a reason that the work does not take away: {reason}"),
+        )),
+        (Shown::Green | Shown::Red | Shown::Unknown, _) => None,
+    }
+}
+
+fn untried(error: &VerifyError) -> Failure {
+    let situation = match error {
+        VerifyError::Sandbox { source, .. } => sandbox_failure(source).situation,
+        VerifyError::ToolMissing { .. } => Situation::Plain,
+    };
+    Failure::new(error, situation)
+}
