@@ -5,10 +5,10 @@
 //!   from what it wrote: a program can write anything.
 //! - What cannot be told counts as the right reason. The candidate is judged all the same.
 
+use super::check::Check;
 use super::{Bench, VerifyError, shown};
-use crate::order::{AcceptanceCommand, Expect};
+use crate::order::AcceptanceCommand;
 use crate::sandbox::{Command, LimitKind, Outcome, Report, SetupFailure, Tree};
-use serde_json::Value;
 use std::time::Duration;
 
 /// The exit code of a shell that finds no program of a name. Source: shell command language, IEEE Std 1003.1, section 2.8.2.
@@ -71,26 +71,35 @@ pub async fn on_base(
 ) -> Result<Shown, VerifyError> {
     let own = [Some(bench.policy.limits.wall), bench.timeout, command.timeout];
     let own = own.into_iter().flatten().min().unwrap_or(known.patience);
+    let check = Check::of(command);
     let asked = Command {
-        cwd: command.cwd.clone(),
-        env: command.env.clone(),
         timeout: Some(own.min(known.patience)),
-        ..Command::new(command.argv.iter().cloned())
+        ..check.command(1, None)
     };
     let report = run(bench, tree, &asked).await?;
     let is_cut_off = matches!(report.outcome, Outcome::Limit { limit } if limit == LimitKind::Wall);
     if is_cut_off && known.patience < own {
         return Ok(Shown::Unknown);
     }
-    if let Outcome::Exit { code } = report.outcome
-        && shows(&command.expect, code, &report)
-    {
+    if check.unmet(&report).is_none() {
         return Ok(Shown::Green);
     }
-    if let Some(reason) = reason_of(&report.outcome, &command.argv, known) {
-        return Ok(Shown::Invalid(reason));
+    let invalid = why_invalid(bench, tree, &asked, &report.outcome, known).await?;
+    Ok(invalid.map_or(Shown::Red, Shown::Invalid))
+}
+
+/// Why a command that ended so on the base, and did not show what it has to show, shows nothing by that.
+pub(super) async fn why_invalid(
+    bench: Bench<'_>,
+    tree: &Tree,
+    asked: &Command,
+    outcome: &Outcome,
+    known: Known<'_>,
+) -> Result<Option<String>, VerifyError> {
+    if let Some(reason) = reason_of(outcome, asked, known) {
+        return Ok(Some(reason));
     }
-    for (argv, why) in questions(&command.argv, known.modules) {
+    for (argv, why) in questions(&asked.argv, known.modules) {
         let question = Command { argv, ..asked.clone() };
         let report = run(bench, tree, &question).await?;
         let no = match report.outcome {
@@ -99,10 +108,10 @@ pub async fn on_base(
             _ => false,
         };
         if no {
-            return Ok(Shown::Invalid(why.answer(&report)));
+            return Ok(Some(why.answer(&report)));
         }
     }
-    Ok(Shown::Red)
+    Ok(None)
 }
 
 async fn run(bench: Bench<'_>, tree: &Tree, command: &Command) -> Result<Report, VerifyError> {
@@ -113,29 +122,11 @@ async fn run(bench: Bench<'_>, tree: &Tree, command: &Command) -> Result<Report,
     })
 }
 
-/// Whether a command that exited shows what it has to. Files that it leaves behind are not looked at here, so a command that
-/// has to leave some is not green yet.
-fn shows(expect: &Expect, code: i32, report: &Report) -> bool {
-    if code != i32::from(expect.exit) || !expect.files.is_empty() {
-        return false;
-    }
-    let stdout = report.stdout.to_bytes();
-    let text = String::from_utf8_lossy(&stdout);
-    let is_said = expect.stdout.as_ref().is_none_or(|wanted| wanted.holds(&text));
-    let has_values = || {
-        let document: Option<Value> = serde_json::from_str(&text).ok();
-        let has = |(pointer, wanted): (&String, &Value)| {
-            let found = document.as_ref().and_then(|document| document.pointer(pointer));
-            found == Some(wanted)
-        };
-        expect.json.iter().all(has)
-    };
-    is_said && has_values()
-}
-
 /// The reason that the way in which a command ended gives.
-fn reason_of(outcome: &Outcome, argv: &[String], known: Known<'_>) -> Option<String> {
-    let made = |path: &str| (known.is_made)(path.trim_start_matches("./"));
+fn reason_of(outcome: &Outcome, asked: &Command, known: Known<'_>) -> Option<String> {
+    // Paths are meant from where the command starts.
+    let start = asked.cwd.as_ref().map_or_else(String::new, |cwd| format!("{cwd}/"));
+    let made = |path: &str| (known.is_made)(&format!("{start}{}", path.trim_start_matches("./")));
     match outcome {
         Outcome::Setup { failure } => match failure {
             SetupFailure::ToolMissing { program } => {
@@ -143,10 +134,10 @@ fn reason_of(outcome: &Outcome, argv: &[String], known: Known<'_>) -> Option<Str
             }
             SetupFailure::ProgramUnusable { program, reason } => (!made(program))
                 .then(|| format!("`{program}` cannot be started ({reason}), and no order so far makes it")),
-            SetupFailure::DirectoryMissing { directory } => {
-                let within = format!("{directory}/");
-                (!made(&within)).then(|| format!("there is no directory `{directory}`, and no order so far makes it"))
-            }
+            SetupFailure::DirectoryMissing { .. } => (!(known.is_made)(&start)).then(|| {
+                let directory = start.trim_end_matches('/');
+                format!("there is no directory `{directory}`, and no order so far makes it")
+            }),
         },
         Outcome::Limit { limit } => Some(format!(
             "the limit of {} ended it, before there is anything to judge",
@@ -154,8 +145,9 @@ fn reason_of(outcome: &Outcome, argv: &[String], known: Known<'_>) -> Option<Str
         )),
         Outcome::Denied { rule } => Some(format!("the sandbox does not let it ({rule})")),
         Outcome::Tampered { path } => Some(format!("it changes `{path}`, which is protected")),
-        Outcome::Exit { code: NOT_FOUND } if is_shell(argv) => {
-            let words = argv
+        Outcome::Exit { code: NOT_FOUND } if is_shell(&asked.argv) => {
+            let words = asked
+                .argv
                 .iter()
                 .flat_map(|word| word.split(|c: char| c.is_whitespace() || ";&|()'\"".contains(c)));
             let is_made = words.filter(|word| !word.is_empty()).any(made);

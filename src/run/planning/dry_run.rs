@@ -119,19 +119,10 @@ impl Trial {
         made: &BTreeSet<String>,
     ) -> Result<Shown, Failure> {
         let tree = self.tree();
-        let modules = python_modules(&command.argv);
-        let modules: Vec<_> = modules
-            .into_iter()
-            .filter(|module| !is_of_tree(module, files, made))
-            .collect();
-        // What lies below a directory that is named stands for the directory.
-        let is_made = |path: &str| match path.ends_with('/') {
-            true => made.iter().any(|file| file.starts_with(path)),
-            false => made.contains(path),
-        };
+        let modules = foreign_modules(&command.argv, files, made);
         let known = Known {
             modules: &modules,
-            is_made: &is_made,
+            is_made: &|path| is_made(path, made),
             patience: PATIENCE,
         };
         let bench = Bench {
@@ -156,6 +147,20 @@ fn is_same(one: &AcceptanceCommand, other: &AcceptanceCommand) -> bool {
         ..command.clone()
     };
     of(one) == of(other)
+}
+
+/// The Python modules that a command names and that no file of the tree, now or later, can be.
+pub(in crate::run) fn foreign_modules(argv: &[String], files: &Files, made: &BTreeSet<String>) -> Vec<String> {
+    let modules = python_modules(argv).into_iter();
+    modules.filter(|module| !is_of_tree(module, files, made)).collect()
+}
+
+/// Whether a path is among those that are made. What lies below a directory that is named stands for the directory.
+pub(in crate::run) fn is_made(path: &str, made: &BTreeSet<String>) -> bool {
+    match path.ends_with('/') {
+        true => made.iter().any(|file| file.starts_with(path)),
+        false => made.contains(path),
+    }
 }
 
 /// Whether a module may be one of the tree's: some file or directory has its name, wherever that is.

@@ -14,6 +14,7 @@ mod event;
 mod output;
 
 pub use dry_run::{DryRun, Trial};
+pub(super) use dry_run::{foreign_modules, is_made};
 pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
 pub use output::{PlanFiles, read_plan};
 
