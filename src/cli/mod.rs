@@ -26,6 +26,7 @@ mod receipt;
 mod recover;
 mod release;
 mod run;
+mod schema;
 mod show;
 mod status;
 mod words;
@@ -65,6 +66,7 @@ enum Command {
     Gc(gc::Arguments),
     Journal(journal::Arguments),
     Receipt(receipt::Arguments),
+    Schema(schema::Arguments),
 }
 
 /// Does what the arguments of a process say, the name of the program first, and returns its exit code.
@@ -96,6 +98,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Gc(arguments) => gc::gc(arguments, &environment),
         Command::Journal(arguments) => journal::journal(arguments, &environment),
         Command::Receipt(arguments) => receipt::receipt(arguments),
+        Command::Schema(arguments) => schema::schema(arguments),
     };
     done.unwrap_or_else(|failure| {
         output::problem(&failure, wants_json);

@@ -10,6 +10,7 @@ mod canonical;
 pub mod json;
 mod parse;
 mod protected;
+pub mod schema;
 mod serial;
 mod terms;
 mod words;

@@ -13,6 +13,7 @@ mod draft;
 mod edits;
 mod operations;
 mod prompt;
+pub mod schema;
 mod scope;
 
 pub use answer::{MAX_ANSWER_BYTES, MAX_FILE_BYTES, MAX_PROPOSAL_BYTES, Proposal, ProposeError, parse_answer};

@@ -9,10 +9,10 @@ use crate::types::{PathError, RepoPath};
 use serde_json::{Map, Value};
 
 /// How many edits of one file are taken: each is searched for in the whole file.
-const MAX_EDITS: usize = 200;
+pub(super) const MAX_EDITS: usize = 200;
 
 /// How many operations are taken.
-const MAX_OPERATIONS: usize = 1000;
+pub(super) const MAX_OPERATIONS: usize = 1000;
 
 const RESULT: Want = Want {
     what: "`changes`, `no_change` or `blocked`",

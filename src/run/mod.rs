@@ -29,6 +29,7 @@ mod planning;
 mod preflight;
 mod recover;
 mod room;
+pub mod schema;
 mod state;
 mod steps;
 mod summary;

@@ -8,6 +8,7 @@ mod failure;
 mod id;
 mod money;
 mod path;
+pub mod schema;
 mod size;
 mod template;
 mod text;

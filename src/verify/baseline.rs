@@ -5,8 +5,7 @@
 //!   from what it wrote: a program can write anything.
 //! - What cannot be told counts as the right reason. The candidate is judged all the same.
 
-use super::check::Check;
-use super::{Bench, VerifyError, shown};
+use super::{Bench, Check, VerifyError, shown};
 use crate::order::AcceptanceCommand;
 use crate::sandbox::{Command, LimitKind, Outcome, Report, SetupFailure, Tree};
 use std::time::Duration;
@@ -69,13 +68,10 @@ pub async fn on_base(
     command: &AcceptanceCommand,
     known: Known<'_>,
 ) -> Result<Shown, VerifyError> {
+    let check = Check::of(command);
     let own = [Some(bench.policy.limits.wall), bench.timeout, command.timeout];
     let own = own.into_iter().flatten().min().unwrap_or(known.patience);
-    let check = Check::of(command);
-    let asked = Command {
-        timeout: Some(own.min(known.patience)),
-        ..check.command(1, None)
-    };
+    let asked = check.command(1, Some(own.min(known.patience)));
     let report = run(bench, tree, &asked).await?;
     let is_cut_off = matches!(report.outcome, Outcome::Limit { limit } if limit == LimitKind::Wall);
     if is_cut_off && known.patience < own {

@@ -86,6 +86,25 @@ fn a_command_that_no_work_makes_right_is_a_defect_of_the_plan() {
 }
 
 #[test]
+fn what_an_order_asks_for_beyond_the_profile_is_told_to_the_planner_too() {
+    for command in [
+        json!({"argv": ["bash", "run.sh"], "env": {"LD_PRELOAD": "./x.so"}}),
+        json!({"argv": ["bash", "run.sh"], "env": {"PATH": "."}}),
+    ] {
+        planned(&order(command))
+            .call(&CHECK)
+            .explains(65, &["E113 WO-01", "may not be set"]);
+    }
+    let mut greedy = order(argv(&["bash", "run.sh"]));
+    greedy["resources"] = json!({"memory": "1TiB"});
+    let place = planned(&greedy);
+    place.call(&CHECK[..3]).succeeded();
+    place
+        .call(&[&CHECK[..3], &["--profile=verify"]].concat())
+        .explains(65, &["E113 WO-01", "1TiB"]);
+}
+
+#[test]
 fn for_a_later_order_only_what_is_wrong_in_any_case_is_wrong() {
     let mut second = order(json!({"argv": ["bash", "run.sh", "second"]}));
     second["id"] = json!("WO-02");

@@ -25,6 +25,7 @@ mod providers;
 mod safety;
 mod sandbox;
 mod sandbox_hostile;
+mod schemas;
 mod support;
 mod toolchains;
 mod waivers;

@@ -10,20 +10,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many words a command may have.
-const MAX_WORDS: usize = 200;
+pub(in crate::order) const MAX_WORDS: usize = 200;
 
 /// How long a word or the value of a variable may be, in bytes. The kernel takes four times as much; source: `MAX_ARG_STRLEN`
 /// in execve(2).
-const MAX_WORD_BYTES: usize = 32 << 10;
+pub(in crate::order) const MAX_WORD_BYTES: usize = 32 << 10;
 
 /// How many variables a command may be given.
-const MAX_VARIABLES: usize = 50;
+pub(in crate::order) const MAX_VARIABLES: usize = 50;
 
 /// How much a command may be given to read, in bytes.
-const MAX_STDIN_BYTES: usize = 64 << 10;
+pub(in crate::order) const MAX_STDIN_BYTES: usize = 64 << 10;
 
 /// How many values or files a command may be asked for.
-const MAX_EXPECTED: usize = 50;
+pub(in crate::order) const MAX_EXPECTED: usize = 50;
 
 const COMMAND: Want = Want {
     what: "a command (an object)",
@@ -90,7 +90,7 @@ const RUNS: Want = Want {
     example: "\"runs\": 3",
 };
 
-pub(super) const COMMAND_KEYS: Keys = Keys {
+pub(in crate::order) const COMMAND_KEYS: Keys = Keys {
     of: "a command",
     known: &[
         "argv",
@@ -104,7 +104,7 @@ pub(super) const COMMAND_KEYS: Keys = Keys {
         "runs",
     ],
 };
-pub(super) const EXPECT_KEYS: Keys = Keys {
+pub(in crate::order) const EXPECT_KEYS: Keys = Keys {
     of: "what is expected",
     known: &["exit", "stdout", "json", "files"],
 };

@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 /// An object with keys of which each means something.
-pub(super) struct Keys {
+pub(in crate::order) struct Keys {
     /// What the object is, as in `an order of version 2`.
-    pub(super) of: &'static str,
+    pub(in crate::order) of: &'static str,
     /// Its keys.
-    pub(super) known: &'static [&'static str],
+    pub(in crate::order) known: &'static [&'static str],
 }
 
 /// Refuses the keys that are not known, each with the known one that is nearest.

@@ -1,8 +1,8 @@
 //! Work order text → [`WorkOrder`], or everything that is wrong with it.
 
-mod command;
+pub(super) mod command;
 mod lists;
-mod second;
+pub(super) mod second;
 #[cfg(test)]
 mod second_tests;
 

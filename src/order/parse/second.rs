@@ -18,21 +18,21 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 /// How long an id may be, in characters.
-const MAX_ID: usize = 64;
+pub(in crate::order) const MAX_ID: usize = 64;
 /// How long a title or another line may be, in bytes.
-const MAX_LINE_BYTES: usize = 500;
+pub(in crate::order) const MAX_LINE_BYTES: usize = 500;
 /// How long the intent or the notes may be, in bytes.
-const MAX_TEXT_BYTES: usize = 64 << 10;
+pub(in crate::order) const MAX_TEXT_BYTES: usize = 64 << 10;
 /// How many paths a list may have.
-const MAX_PATHS: usize = 500;
+pub(in crate::order) const MAX_PATHS: usize = 500;
 /// How many commands may judge.
-const MAX_COMMANDS: usize = 50;
+pub(in crate::order) const MAX_COMMANDS: usize = 50;
 /// How many of anything else a list may have.
-const MAX_ITEMS: usize = 100;
+pub(in crate::order) const MAX_ITEMS: usize = 100;
 /// The most processes or tokens that can be asked for.
-const MAX_NUMBER: u64 = 1 << 40;
+pub(in crate::order) const MAX_NUMBER: u64 = 1 << 40;
 
-pub(super) const KEYS: Keys = Keys {
+pub(in crate::order) const KEYS: Keys = Keys {
     of: "an order of version 2",
     known: &[
         "schema_version",
@@ -61,19 +61,19 @@ pub(super) const KEYS: Keys = Keys {
         "provenance",
     ],
 };
-const RENAME_KEYS: Keys = Keys {
+pub(in crate::order) const RENAME_KEYS: Keys = Keys {
     of: "a rename",
     known: &["from", "to"],
 };
-const TOOL_KEYS: Keys = Keys {
+pub(in crate::order) const TOOL_KEYS: Keys = Keys {
     of: "a tool",
     known: &["name", "argv", "min_version"],
 };
-const RESOURCES_KEYS: Keys = Keys {
+pub(in crate::order) const RESOURCES_KEYS: Keys = Keys {
     of: "`resources`",
     known: &["wall", "cpu", "memory", "pids", "file_size", "output"],
 };
-const BUDGET_KEYS: Keys = Keys {
+pub(in crate::order) const BUDGET_KEYS: Keys = Keys {
     of: "`budget`",
     known: &["usd", "tokens"],
 };

@@ -6,8 +6,10 @@
 //!   anything that an order up to it makes is red for the right reason.
 //! - The same command is run once, however many orders have it.
 
+use super::super::budget::Budget;
 use super::super::failure::{Failure, Situation, interrupted};
 use super::super::ground::{Cancel, base, sandbox_failure, workspace_failure};
+use super::super::terms;
 use crate::order::{AcceptanceCommand, Baseline, Version, Visibility, WorkOrder};
 use crate::plan::{Code, Complaint, Complaints, Files, made_before, python_modules};
 use crate::sandbox::{Command, Policy, Sandbox, Tree};
@@ -84,18 +86,27 @@ impl Trial {
     /// When a command could not be run at all, or the operator asked for an end.
     pub async fn complaints(&mut self, orders: &[&WorkOrder], files: &Files) -> Result<Complaints, Failure> {
         let mut complaints = Complaints::default();
-        let mut seen: Vec<(AcceptanceCommand, BTreeSet<String>, Shown)> = Vec::new();
+        let mut seen: Vec<(Asked, Shown)> = Vec::new();
         for (order, (is_first, made)) in orders.iter().zip(made_before(orders)) {
+            if let Err(failure) = terms::check(order, &self.policy) {
+                complaints.add(Complaint::new(Code::E113, &name(order), failure.sentence()));
+                continue;
+            }
+            let mut policy = self.policy.clone();
+            terms::narrow(order, &mut policy, &mut Budget::unlimited());
             let mut greens = 0;
             for command in &order.acceptance_commands {
-                let known = seen
-                    .iter()
-                    .find(|(other, files, _)| *files == made && is_same(other, command));
+                let asked = Asked {
+                    command: plain(command),
+                    policy: policy.clone(),
+                    made: made.clone(),
+                };
+                let known = seen.iter().find(|(other, _)| *other == asked);
                 let shown = match known {
-                    Some((_, _, shown)) => shown.clone(),
+                    Some((_, shown)) => shown.clone(),
                     None => {
-                        let shown = self.try_out(command, files, &made).await?;
-                        seen.push((command.clone(), made.clone(), shown.clone()));
+                        let shown = self.try_out(&asked, files).await?;
+                        seen.push((asked, shown.clone()));
                         shown
                     }
                 };
@@ -112,12 +123,8 @@ impl Trial {
         Ok(complaints)
     }
 
-    async fn try_out(
-        &mut self,
-        command: &AcceptanceCommand,
-        files: &Files,
-        made: &BTreeSet<String>,
-    ) -> Result<Shown, Failure> {
+    async fn try_out(&mut self, asked: &Asked, files: &Files) -> Result<Shown, Failure> {
+        let Asked { command, policy, made } = asked;
         let tree = self.tree();
         let modules = foreign_modules(&command.argv, files, made);
         let known = Known {
@@ -127,7 +134,7 @@ impl Trial {
         };
         let bench = Bench {
             sandbox: &self.sandbox,
-            policy: &self.policy,
+            policy,
             timeout: None,
         };
         tokio::select! {
@@ -138,15 +145,22 @@ impl Trial {
     }
 }
 
-/// Whether what one command shows on the base the other shows as well.
-fn is_same(one: &AcceptanceCommand, other: &AcceptanceCommand) -> bool {
-    let of = |command: &AcceptanceCommand| AcceptanceCommand {
+/// All that decides what a command shows on the base.
+#[derive(Debug, PartialEq)]
+struct Asked {
+    command: AcceptanceCommand,
+    policy: Policy,
+    made: BTreeSet<String>,
+}
+
+/// A command without what is asked of it elsewhere.
+fn plain(command: &AcceptanceCommand) -> AcceptanceCommand {
+    AcceptanceCommand {
         expect_baseline: Baseline::Any,
         visibility: Visibility::Full,
         runs: 1,
         ..command.clone()
-    };
-    of(one) == of(other)
+    }
 }
 
 /// The Python modules that a command names and that no file of the tree, now or later, can be.

@@ -33,6 +33,9 @@ impl Ended {
         let documents = self.text();
         let documents = documents.lines().map(serde_json::from_str::<Value>);
         let documents: Vec<_> = documents.collect::<Result<_, _>>().expect("a document a line");
+        for document in documents.iter().filter(|document| document["event"].is_string()) {
+            super::schema::follows("event", document);
+        }
         documents.into_iter().next_back().expect("a document")
     }
 

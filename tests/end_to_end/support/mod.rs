@@ -8,7 +8,7 @@ mod parallel;
 pub(crate) mod place;
 mod processes;
 mod residue;
-mod schema;
+pub(crate) mod schema;
 mod server;
 
 pub(crate) use ended::Ended;

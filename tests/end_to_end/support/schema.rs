@@ -16,12 +16,31 @@ pub(crate) fn violations(schema: &Value, document: &Value) -> Vec<String> {
     found
 }
 
+/// Panics when a document does not follow the committed schema of this name.
+#[track_caller]
+pub(crate) fn follows(name: &str, document: &Value) {
+    let found = violations(&committed(name), document);
+    assert!(found.is_empty(), "{name}: {found:#?}\n{document:#}");
+}
+
+/// The committed schema of this name.
+pub(crate) fn committed(name: &str) -> Value {
+    let path = super::project().join(format!("docs/schema/{name}.schema.json"));
+    serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).unwrap()
+}
+
 struct Judge<'a> {
     root: &'a Value,
 }
 
 impl Judge<'_> {
     fn judge(&self, schema: &Value, document: &Value, at: &str, found: &mut Vec<String>) {
+        if let Some(holds) = schema.as_bool() {
+            if !holds {
+                found.push(format!("{at}: nothing may stand there"));
+            }
+            return;
+        }
         let rules = schema.as_object().unwrap();
         let mut check = |holds: bool, what: String| {
             if !holds {
@@ -43,6 +62,22 @@ impl Judge<'_> {
                 "maximum" => check(
                     document.as_u64().is_none_or(|number| number <= rule.as_u64().unwrap()),
                     format!("{document} is more than {rule}"),
+                ),
+                "minLength" | "maxLength" => check(
+                    document
+                        .as_str()
+                        .is_none_or(|text| within(keyword, text.chars().count(), rule)),
+                    format!("the text has not {keyword} {rule}"),
+                ),
+                "minItems" | "maxItems" => check(
+                    document.as_array().is_none_or(|list| within(keyword, list.len(), rule)),
+                    format!("the list has not {keyword} {rule}"),
+                ),
+                "minProperties" | "maxProperties" => check(
+                    document
+                        .as_object()
+                        .is_none_or(|object| within(keyword, object.len(), rule)),
+                    format!("the object has not {keyword} {rule}"),
                 ),
                 "pattern" => check(
                     document.as_str().is_none_or(|text| fits(rule.as_str().unwrap(), text)),
@@ -85,7 +120,7 @@ impl Judge<'_> {
             }
         }
         for (index, item) in document.as_array().into_iter().flatten().enumerate() {
-            if schema["items"].is_object() {
+            if !schema["items"].is_null() {
                 self.judge(&schema["items"], item, &format!("{at}/{index}"), found);
             }
         }
@@ -97,6 +132,14 @@ impl Judge<'_> {
                 (Value::Null, rule) | (rule, _) => self.judge(rule, field, &at, found),
             }
         }
+    }
+}
+
+fn within(keyword: &str, size: usize, rule: &Value) -> bool {
+    let bound = usize::try_from(rule.as_u64().unwrap()).unwrap();
+    match keyword.starts_with("min") {
+        true => size >= bound,
+        false => size <= bound,
     }
 }
 
@@ -120,7 +163,29 @@ fn is_of(kinds: &Value, document: &Value) -> bool {
 fn fits(pattern: &str, text: &str) -> bool {
     let hexadecimal =
         |length: usize| text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number_and = |units: &[&str]| units.iter().any(|unit| text.strip_suffix(unit).is_some_and(are_digits));
     match pattern {
+        "^[0-9a-f]{40}$" => hexadecimal(40),
+        "^[0-9a-f]{16}$" => hexadecimal(16),
+        "^[A-Z_]+$" => !text.is_empty() && text.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'_')),
+        "^[0-7][0-9A-HJKMNP-TV-Z]{25}$" => {
+            let is_digit = |b: u8| b.is_ascii_digit() || (b.is_ascii_uppercase() && !b"ILOU".contains(&b));
+            text.len() == 26 && text.as_bytes()[0] <= b'7' && text.bytes().all(is_digit)
+        }
+        "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" => {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            let first = text.bytes().next();
+            first.is_some_and(|b| b.is_ascii_alphanumeric()) && text.len() <= 64 && text.bytes().all(is_plain)
+        }
+        "^[0-9]+(ms|s|m|h|d)$" => number_and(&["ms", "s", "m", "h", "d"]),
+        "^[0-9]+(B|KiB|MiB|GiB|TiB)?$" => number_and(&["", "B", "KiB", "MiB", "GiB", "TiB"]),
+        "^[0-9]+(\\.[0-9]+){0,5}$" => text.split('.').all(are_digits) && text.split('.').count() <= 6,
+        "^\\$?[0-9]+(\\.[0-9]{1,9})?$" => {
+            let text = text.strip_prefix('$').unwrap_or(text);
+            let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+            are_digits(whole) && are_digits(part) && part.len() <= 9
+        }
         "^[0-9a-f]{64}$" => hexadecimal(64),
         "^([0-9a-f]{40}|[0-9a-f]{64})$" => hexadecimal(40) || hexadecimal(64),
         "^[a-z_]+$" => !text.is_empty() && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'_')),

@@ -1,0 +1,47 @@
+//! `factory schema`: the documents that this version reads and writes, as JSON Schema.
+
+use super::output;
+use crate::order::{self, Version};
+use crate::propose;
+use crate::run::{self, Failure};
+use serde_json::Value;
+
+/// Prints the JSON Schema of a document that this version reads or writes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Which document.
+    document: Document,
+}
+
+/// A document with a schema.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Document {
+    /// A work order of version 1.
+    OrderV1,
+    /// A work order of version 2.
+    OrderV2,
+    /// The manifest of a plan.
+    Manifest,
+    /// An answer of a model to an order of version 1.
+    ProposalV1,
+    /// An answer of a model to an order of version 2.
+    ProposalV2,
+    /// An event of `factory run --json` or `factory plan --json`.
+    Event,
+}
+
+pub(super) fn schema(arguments: &Arguments) -> Result<u8, Failure> {
+    output::text(&format!("{:#}\n", of(arguments.document)))?;
+    Ok(0)
+}
+
+fn of(document: Document) -> Value {
+    match document {
+        Document::OrderV1 => order::schema::schema(Version::V1),
+        Document::OrderV2 => order::schema::schema(Version::V2),
+        Document::Manifest => run::schema::manifest(),
+        Document::ProposalV1 => propose::schema::first(),
+        Document::ProposalV2 => propose::schema::second(),
+        Document::Event => run::schema::event(),
+    }
+}
