@@ -13,7 +13,7 @@ use super::terms;
 use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::Phase as Framed;
-use crate::order::{AcceptanceCommand, Baseline, Condition, runs_unasked, verify_exempt_allowed};
+use crate::order::{AcceptanceCommand, Baseline, Condition, Version, runs_unasked, verify_exempt_allowed};
 use crate::plan::{Files, made_before};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, RepoPath, escape_control};
@@ -130,8 +130,13 @@ impl Run<'_> {
                 return Ok(false);
             }
         }
+        // What has to hold before the work as well, as in a refactoring, says nothing of whether it is done.
+        let shows_work = |command: &AcceptanceCommand| match order.version {
+            Version::V1 => true,
+            Version::V2 => command.expect_baseline == Baseline::Fail,
+        };
         let mut commands = order.acceptance_commands.iter();
-        Ok(commands.any(|command| !verify::shows_nothing(&command.argv)))
+        Ok(commands.any(|command| shows_work(command) && !verify::shows_nothing(&command.argv)))
     }
 
     /// Whether everything that a candidate is judged by holds on the base.
