@@ -375,6 +375,40 @@ fn the_record_of_a_planner_goes_when_it_is_old_and_none_of_its_orders_is_on_a_br
 }
 
 #[test]
+fn planners_are_listed_and_shown_like_runs_and_say_what_they_cost() {
+    let place = fresh();
+    let mut wrong = usual();
+    wrong["work_orders"][1]["id"] = json!("WO-07");
+    plan(&place, &wrong.to_string(), &["--max-attempts=1", "--fresh"]).explains(65, &["E001"]);
+    let ended = plan(&place, &usual().to_string(), &["--fresh"]).succeeded();
+    assert!(ended.text().contains("cost: unknown price, estimated"), "{ended:#?}");
+    let listed = place.call(&["status"]).succeeded().text();
+    let rows: Vec<_> = listed.lines().collect();
+    assert_eq!(rows.len(), 2, "{listed}");
+    assert!(
+        rows[0].contains("BLOCKED") && rows[0].contains("E001 WO-07"),
+        "{listed}"
+    );
+    assert!(
+        rows[1].contains("PLANNED") && rows[1].contains("plan of spec.md"),
+        "{listed}"
+    );
+    let document = place.call(&["status", "--json"]).succeeded().json();
+    assert_eq!(document["plans"][1]["summary"]["orders"].as_array().unwrap().len(), 3);
+    for (row, words) in rows
+        .iter()
+        .zip([["attempt 1", "E001 WO-07"], ["3 orders in", "cost: unknown price"]])
+    {
+        let id = row.split_whitespace().next().unwrap();
+        let shown = place.call(&["show", id]).succeeded().text();
+        assert!(words.iter().all(|word| shown.contains(word)), "{shown}");
+        let shown = place.call(&["show", id, "--json"]).succeeded().json();
+        assert_eq!(shown["plan"]["plan"], id);
+    }
+    place.call(&["show", "0"]).explains(64, &["names 2 runs"]);
+}
+
+#[test]
 fn a_budget_holds_for_plans_too() {
     let place = fresh();
     plan(&place, &usual().to_string(), &["--budget=plan=100tok"]).explains(11, &["plan"]);

@@ -11,10 +11,12 @@
 
 mod dry_run;
 mod event;
+mod fold;
 mod output;
 
 pub use dry_run::{DryRun, Trial};
 pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
+pub use fold::{PlanOverview, plan_overviews};
 pub(super) use output::clear;
 pub use output::{PlanFiles, read_plan};
 
