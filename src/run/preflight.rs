@@ -6,6 +6,7 @@ use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::finished::is_done_before;
 use super::ground::{base, sandbox_failure, workspace_failure};
+use super::planning::{MAX_FILES, foreign_modules, is_made};
 use super::state::Event;
 use super::steps::{Ground, Step, out_of_order, unjudged};
 use super::terms;
@@ -13,9 +14,12 @@ use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::Phase as Framed;
 use crate::order::{AcceptanceCommand, Baseline, Condition, runs_unasked, verify_exempt_allowed};
+use crate::plan::{Files, made_before};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, RepoPath, escape_control};
-use crate::verify::{self, BaseRecord, BaseState, Bench, Candidate as Judged, Checks, Progress, Verdict, VerifyError};
+use crate::verify::{
+    self, BaseRecord, BaseState, Bench, Candidate as Judged, Checks, Given, Progress, Verdict, VerifyError,
+};
 use serde_json::json;
 use std::fs::File;
 use std::time::Duration;
@@ -87,11 +91,21 @@ impl Run<'_> {
             layers: ground.base.layers(),
         };
         let bench = self.bench(ground);
-        let mut tell = |_: Progress<'_>| ();
+        let files = self.snapshot.file_paths(MAX_FILES);
+        let files: Files = files
+            .map_err(|error| Fault::exception(workspace_failure(&error)))?
+            .into_iter()
+            .collect();
+        let made = made_before(&[order]).into_iter().next();
+        let made = made.map(|(_, made)| made).unwrap_or_default();
+        let given = Given {
+            modules: &|argv| foreign_modules(argv, &files, &made),
+            is_made: &|path| is_made(path, &made),
+        };
         let judged = tokio::select! {
             biased;
             signal = self.cancel.clone().wait_owned() => return Err(Fault::exception(interrupted(signal))),
-            judged = verify::judge_base(bench, &tree, &checks, &mut tell) => judged,
+            judged = verify::judge_base(bench, &tree, &checks, &given) => judged,
         };
         let judged = judged.map_err(|error| Fault::new(Stage::Preflight, *unjudged(&error).failure))?;
         self.artifacts.write("baseline.json", &json(&judged))?;
@@ -228,6 +242,11 @@ impl Run<'_> {
             };
             if let Some(about) = about {
                 unmet.push(format!("{} {} does not hold", condition.kind(), escape_control(about)));
+            }
+        }
+        for order in self.setup.order.depends_on.iter().flatten() {
+            if !is_done_before(self.repository, &self.journal, order, self.snapshot.commit())? {
+                unmet.push(format!("depends_on: the order {} is not done", escape_control(order)));
             }
         }
         if unmet.is_empty() {
