@@ -166,7 +166,7 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// What became of it, for people.
-fn page(summary: &PlanSummary) -> String {
+pub(super) fn page(summary: &PlanSummary) -> String {
     let mut lines = Vec::new();
     for order in &summary.orders {
         let mark = match (order.exempt, order.bootstrap) {
@@ -197,6 +197,7 @@ fn page(summary: &PlanSummary) -> String {
         let s = if count == 1 { "" } else { "s" };
         lines.push(format!("{count} order{s} in {}", words::line(&output)));
     }
+    lines.push(format!("cost: {}", words::cost(&summary.usage)));
     lines.push(format!("record: {}", words::line(&summary.artifacts.to_string_lossy())));
     lines.join("\n") + "\n"
 }

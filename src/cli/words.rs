@@ -111,7 +111,7 @@ pub(super) fn changes(files: &[String], gone: &[String]) -> String {
 }
 
 /// What a run cost, in a few words.
-fn cost(usage: &UsageSummary) -> String {
+pub(super) fn cost(usage: &UsageSummary) -> String {
     let tokens = usage.input_tokens + usage.output_tokens;
     let usd = usage.usd.map_or("unknown price".to_owned(), |usd| usd.to_string());
     let estimated = if usage.estimated { ", estimated" } else { "" };
