@@ -152,7 +152,7 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// What became of it, for people.
-fn page(summary: &PlanSummary) -> String {
+pub(super) fn page(summary: &PlanSummary) -> String {
     let mut lines = Vec::new();
     for order in &summary.orders {
         let mark = match (order.exempt, order.bootstrap) {

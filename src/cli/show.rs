@@ -1,12 +1,13 @@
 //! `factory show`: why a run passed or failed.
 
+use super::status::Found;
 use super::{output, problem, status, words};
 use crate::config::Settings;
-use crate::run::{Failure, Overview, Situation};
+use crate::run::{Failure, Overview, PlanOverview, Situation};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Shows one run: its attempts, its commands, why it passed or failed, and where everything is.
+/// Shows one run of an order or a planner: its attempts, its commands, why it passed or failed, and where everything is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The run, or the beginning of its id.
@@ -24,14 +25,47 @@ pub(super) fn show(arguments: &Arguments, settings: &Settings) -> Result<u8, Fai
         .state_dir(arguments.state_dir.as_deref())
         .map_err(|error| Failure::new(&error, Situation::Plain))?
         .value;
-    let runs = status::recorded(&state_dir)?;
-    let overview = status::find(&runs, &arguments.run)?;
-    if arguments.json {
-        output::json(&json!({ "schema": 1, "run": overview }))?;
-    } else {
-        output::text(&page(overview))?;
+    let recorded = status::recorded(&state_dir)?;
+    match (status::find(&recorded, &arguments.run)?, arguments.json) {
+        (Found::Run(overview), true) => output::json(&json!({ "schema": 1, "run": overview }))?,
+        (Found::Run(overview), false) => output::text(&page(overview))?,
+        (Found::Plan(overview), true) => output::json(&json!({ "schema": 1, "plan": overview }))?,
+        (Found::Plan(overview), false) => output::text(&plan_page(overview))?,
     }
     Ok(super::exit::code(None))
+}
+
+fn plan_page(overview: &PlanOverview) -> String {
+    let Some(summary) = &overview.summary else {
+        return format!(
+            "open  plan of {}\n  run       {}\n  attempts  {}\n  last      {} at {}\n  artifacts {}\n\
+             The planner is at work, or it was killed: it has no last entry. The same command again does not pay twice.\n",
+            words::line(&overview.spec),
+            overview.plan,
+            overview.attempts,
+            overview.last,
+            words::time(overview.last_ms),
+            words::line(&overview.artifacts.to_string_lossy()),
+        );
+    };
+    let mut page = format!(
+        "plan {} of {}\n  opened    {}\n",
+        overview.plan,
+        words::line(&overview.spec),
+        words::time(summary.started_ms)
+    );
+    page.push_str(&super::plan::page(summary));
+    for attempt in summary.attempts.iter().filter(|attempt| !attempt.errors.is_empty()) {
+        page.push_str(&format!("\nattempt {}\n", attempt.n));
+        for error in &attempt.errors {
+            page.push_str(&format!("  {}\n", words::line(&error.to_string())));
+        }
+    }
+    if let Some(failure) = &summary.problem {
+        page.push('\n');
+        page.push_str(&problem::text(failure));
+    }
+    page
 }
 
 fn page(overview: &Overview) -> String {

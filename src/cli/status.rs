@@ -3,11 +3,12 @@
 use super::{output, problem, words};
 use crate::config::Settings;
 use crate::journal::Journal;
-use crate::run::{Failure, FoldError, Overview, Situation, overviews};
+use crate::run::{Failure, FoldError, Overview, PlanOverview, Situation, VerdictName, overviews, plan_overviews};
+use crate::types::RunId;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Lists the runs, the latest last.
+/// Lists the runs of orders and of planners, the latest last.
 ///
 /// A run without a verdict is under way, or was killed.
 #[derive(Debug, clap::Args)]
@@ -25,30 +26,67 @@ pub(super) fn status(arguments: &Arguments, settings: &Settings) -> Result<u8, F
         .state_dir(arguments.state_dir.as_deref())
         .map_err(|error| Failure::new(&error, Situation::Plain))?
         .value;
-    let runs = recorded(&state_dir)?;
+    let Recorded { runs, plans } = recorded(&state_dir)?;
     if arguments.json {
-        output::json(&json!({ "schema": 1, "runs": runs }))?;
-    } else if runs.is_empty() {
+        output::json(&json!({ "schema": 1, "runs": runs, "plans": plans }))?;
+    } else if runs.is_empty() && plans.is_empty() {
         output::text(&format!(
             "no runs are recorded in {}\n",
             words::line(&state_dir.to_string_lossy())
         ))?;
     } else {
-        output::text(&runs.iter().map(row).collect::<String>())?;
+        let runs = runs.iter().map(|run| (run.opened_ms, row(run)));
+        let plans = plans.iter().map(|plan| (plan.opened_ms, plan_row(plan)));
+        let mut rows: Vec<_> = runs.chain(plans).collect();
+        rows.sort_by_key(|(opened_ms, _)| *opened_ms);
+        output::text(&rows.into_iter().map(|(_, row)| row).collect::<String>())?;
     }
     Ok(super::exit::code(None))
 }
 
 /// All runs that a state directory knows.
-pub(super) fn recorded(state_dir: &Path) -> Result<Vec<Overview>, Failure> {
-    let read = || -> Result<Vec<Overview>, FoldError> {
+#[derive(Debug, Default)]
+pub(super) struct Recorded {
+    /// Those of orders.
+    pub(super) runs: Vec<Overview>,
+    /// Those of planners.
+    pub(super) plans: Vec<PlanOverview>,
+}
+
+pub(super) fn recorded(state_dir: &Path) -> Result<Recorded, Failure> {
+    let read = || -> Result<Recorded, FoldError> {
         let journal = Journal::open_read_only(state_dir).map_err(|source| FoldError::Journal { source })?;
         let Some(journal) = journal else {
-            return Ok(Vec::new());
+            return Ok(Recorded::default());
         };
-        overviews(&journal.entries().map_err(|source| FoldError::Journal { source })?)
+        let entries = journal.entries().map_err(|source| FoldError::Journal { source })?;
+        Ok(Recorded {
+            runs: overviews(&entries)?,
+            plans: plan_overviews(&entries)?,
+        })
     };
     read().map_err(|error| Failure::new(&error, Situation::Storage))
+}
+
+fn plan_row(plan: &PlanOverview) -> String {
+    let (verdict, end) = match &plan.summary {
+        Some(summary) => match &summary.problem {
+            None => ("PLANNED", format!("orders {}", summary.orders.len())),
+            Some(failure) => (VerdictName::of(failure.class).as_str(), failure.sentence()),
+        },
+        None => (
+            "open",
+            format!("last recorded: {} at {}", plan.last, words::time(plan.last_ms)),
+        ),
+    };
+    format!(
+        "{}  {}  {verdict:<13}  plan of {}  attempts {}  {}\n",
+        plan.plan,
+        words::time(plan.opened_ms),
+        words::line(&plan.spec),
+        plan.attempts,
+        words::line(&end)
+    )
 }
 
 fn row(overview: &Overview) -> String {
@@ -82,15 +120,26 @@ fn row(overview: &Overview) -> String {
         + "\n"
 }
 
+/// A run of either kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found<'a> {
+    Run(&'a Overview),
+    Plan(&'a PlanOverview),
+}
+
 /// The one run whose id starts with `prefix`.
-pub(super) fn find<'a>(runs: &'a [Overview], prefix: &str) -> Result<&'a Overview, Failure> {
+pub(super) fn find<'a>(recorded: &'a Recorded, prefix: &str) -> Result<Found<'a>, Failure> {
     let wanted = prefix.to_ascii_uppercase();
-    let matching: Vec<_> = runs
+    let is_wanted = |id: RunId| id.to_string().starts_with(&wanted);
+    let runs = recorded.runs.iter().filter(|run| is_wanted(run.run)).map(Found::Run);
+    let plans = recorded
+        .plans
         .iter()
-        .filter(|run| run.run.to_string().starts_with(&wanted))
-        .collect();
+        .filter(|plan| is_wanted(plan.plan))
+        .map(Found::Plan);
+    let matching: Vec<_> = runs.chain(plans).collect();
     match matching.as_slice() {
-        [one] => Ok(one),
+        [one] => Ok(*one),
         [] => Err(problem::usage(format!("no run is called `{prefix}`"))
             .with_hint("see `factory status` for the runs there are")),
         several => {

@@ -7,7 +7,7 @@
 //!
 //! A new file has no name at all until it is whole, so that a kill in the middle leaves nothing. Where that cannot be had, and
 //! when a file is replaced, it may leave one named `.NAME.*.aside`; it carries nothing that anybody was told about, and
-//! [`Aside::remove_abandoned`] and [`remove_asides`] remove it. Deliberately unknown here: what the bytes mean, and where a
+//! [`Aside::remove_abandoned`], [`clear_unpublished`] and [`remove_asides`] remove it. Deliberately unknown here: what the bytes mean, and where a
 //! program keeps its state.
 
 mod aside;
@@ -27,7 +27,7 @@ pub use crash::crash_point;
 pub use error::DurableError;
 pub use lock::Lock;
 pub use process::{Fate, ProcessMark, boot_id};
-pub use publish::publish_dir;
+pub use publish::{clear_unpublished, publish_dir};
 pub use remains::{Removal, Removed, is_older, on_disk, remove_asides, tree_bytes};
 pub use remove::remove_tree;
 

@@ -415,6 +415,21 @@ mod tests {
         assert!(read(&changes(&json!(vec![delete; MAX_OPERATIONS + 1]))).is_err());
     }
 
+    #[test]
+    fn the_examples_of_the_documentation_are_read() {
+        let page = include_str!("../../docs/proposals.md");
+        let examples: Vec<_> = page
+            .split("```json\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
+        assert_eq!(examples.len(), 2);
+        for example in examples {
+            let parsed = parse_answer(example, Form::Operations);
+            assert!(matches!(parsed, Ok(Proposal::Changes(_))), "{parsed:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_cut_or_damaged_answer_never_panics(cut in 0usize..500, replacement in any::<char>()) {

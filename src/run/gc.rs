@@ -10,12 +10,13 @@ use super::failure::{Failure, Situation};
 use super::fold::{Overview, overviews};
 use super::ground::{CANDIDATES, Places, TREES, workspace_failure};
 use super::past::unreadable;
+use super::planning::{self, PLANS};
 use crate::durable::{Removal, Removed, is_older, remove_asides, remove_tree, tree_bytes};
 use crate::journal::{Journal, Recorded};
 use crate::types::{FailureClass, RunId};
 use crate::workspace::TreeCache;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ pub struct Collected {
     pub trees: Removed,
     /// Directories of candidates, of runs that are over.
     pub candidates: Removed,
-    /// Directories of runs that ended that long ago and promoted nothing.
+    /// Directories of runs that ended that long ago and promoted nothing, and of planners of whose orders none was promoted.
     pub artifacts: Removed,
     /// Payloads of the journal that are that old, and that no promoted run refers to.
     pub blobs: Removed,
@@ -78,6 +79,41 @@ struct Known {
     journal: Option<Journal>,
     entries: Vec<Recorded>,
     runs: BTreeMap<RunId, Overview>,
+    /// The runs of planners.
+    plans: BTreeMap<RunId, Planned>,
+}
+
+/// A planner's run.
+#[derive(Debug, Default)]
+struct Planned {
+    last_ms: u64,
+    output: Option<PathBuf>,
+    /// Whether an order of the plan is on a branch.
+    is_promoted: bool,
+}
+
+fn plans(entries: &[Recorded]) -> BTreeMap<RunId, Planned> {
+    let mut plans: BTreeMap<RunId, Planned> = BTreeMap::new();
+    let mut plan_of: BTreeMap<RunId, RunId> = BTreeMap::new();
+    for entry in entries {
+        if entry.kind == "plan.opened" {
+            let output = entry.body["output"].as_str().map(PathBuf::from);
+            plans.entry(entry.run).or_default().output = output;
+        }
+        if let Some(plan) = plans.get_mut(&entry.run) {
+            plan.last_ms = entry.at_ms;
+        }
+        let named = entry.body["plan"].as_str().and_then(|plan| plan.parse().ok());
+        if let Some(plan) = named.filter(|_| entry.kind == "run.opened") {
+            plan_of.insert(entry.run, plan);
+        }
+        if entry.kind == "promotion.committed"
+            && let Some(plan) = plan_of.get(&entry.run).and_then(|plan| plans.get_mut(plan))
+        {
+            plan.is_promoted = true;
+        }
+    }
+    plans
 }
 
 impl Known {
@@ -91,6 +127,7 @@ impl Known {
         let runs = overviews(&entries).map_err(|error| Failure::new(&error, Situation::Storage))?;
         Ok(Known {
             journal,
+            plans: plans(&entries),
             entries,
             runs: runs.into_iter().map(|overview| (overview.run, overview)).collect(),
         })
@@ -115,7 +152,15 @@ impl Collection<'_> {
                 !known.is_open(run) && !known.is_promoted(run) && self.is_past(overview.last_ms)
             })
         };
-        self.directories(&self.places.artifacts, is_over)
+        let mut removed = self.directories(&self.places.artifacts, is_over)?;
+        let plans = self.places.state_dir.join(PLANS);
+        // A planner that was killed is not brought to an end by anybody; the next one asks anew.
+        let is_past = |run, _: &Path| {
+            let plan = known.plans.get(&run);
+            plan.is_some_and(|plan| !plan.is_promoted && self.is_past(plan.last_ms))
+        };
+        removed.join(self.directories(&plans, is_past)?);
+        Ok(removed)
     }
 
     /// Directories of candidates. Another journal may know their runs; then they are locked, or about to be.
@@ -164,6 +209,10 @@ impl Collection<'_> {
         for directory in [state_dir.clone()].into_iter().chain(of_runs).chain(others) {
             let some = remove_asides(&directory, UNFINISHED, self.removal);
             removed.join(some.map_err(|error| refused("look through", &directory, &error))?);
+        }
+        let outputs: BTreeSet<_> = known.plans.values().filter_map(|plan| plan.output.as_ref()).collect();
+        for output in outputs {
+            removed.join(planning::clear(output, self.removal)?);
         }
         if let Some(journal) = &known.journal {
             removed.join(journal.remove_asides(UNFINISHED, self.removal).map_err(unreadable)?);

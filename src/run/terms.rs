@@ -137,9 +137,10 @@ pub(super) fn check_base(judged: &[BaseRecord]) -> Result<(), Failure> {
                     reason()
                 ));
             }
-            (Baseline::Fail | Baseline::Pass, BaseState::Stopped) => {
-                causes.push(format!("`{command}` {}, which shows nothing", reason()));
-            }
+            (Baseline::Fail | Baseline::Pass, BaseState::Invalid) => causes.push(format!(
+                "`{command}` fails for a reason that the work does not take away: {}",
+                reason()
+            )),
             (Baseline::Fail | Baseline::Pass, BaseState::Disagreed) => {
                 class = FailureClass::Flaky;
                 causes.push(format!("`{command}` {}", reason()));

@@ -80,10 +80,22 @@ pub async fn on_base(
     if check.unmet(&report).is_none() {
         return Ok(Shown::Green);
     }
-    if let Some(reason) = reason_of(&report.outcome, &command.argv, known) {
-        return Ok(Shown::Invalid(reason));
+    let invalid = why_invalid(bench, tree, &asked, &report.outcome, known).await?;
+    Ok(invalid.map_or(Shown::Red, Shown::Invalid))
+}
+
+/// Why a command that ended so on the base, and did not show what it has to show, shows nothing by that.
+pub(super) async fn why_invalid(
+    bench: Bench<'_>,
+    tree: &Tree,
+    asked: &Command,
+    outcome: &Outcome,
+    known: Known<'_>,
+) -> Result<Option<String>, VerifyError> {
+    if let Some(reason) = reason_of(outcome, asked, known) {
+        return Ok(Some(reason));
     }
-    for (argv, why) in questions(&command.argv, known.modules) {
+    for (argv, why) in questions(&asked.argv, known.modules) {
         let question = Command { argv, ..asked.clone() };
         let report = run(bench, tree, &question).await?;
         let no = match report.outcome {
@@ -92,10 +104,10 @@ pub async fn on_base(
             _ => false,
         };
         if no {
-            return Ok(Shown::Invalid(why.answer(&report)));
+            return Ok(Some(why.answer(&report)));
         }
     }
-    Ok(Shown::Red)
+    Ok(None)
 }
 
 async fn run(bench: Bench<'_>, tree: &Tree, command: &Command) -> Result<Report, VerifyError> {
@@ -107,8 +119,10 @@ async fn run(bench: Bench<'_>, tree: &Tree, command: &Command) -> Result<Report,
 }
 
 /// The reason that the way in which a command ended gives.
-fn reason_of(outcome: &Outcome, argv: &[String], known: Known<'_>) -> Option<String> {
-    let made = |path: &str| (known.is_made)(path.trim_start_matches("./"));
+fn reason_of(outcome: &Outcome, asked: &Command, known: Known<'_>) -> Option<String> {
+    // Paths are meant from where the command starts.
+    let start = asked.cwd.as_ref().map_or_else(String::new, |cwd| format!("{cwd}/"));
+    let made = |path: &str| (known.is_made)(&format!("{start}{}", path.trim_start_matches("./")));
     match outcome {
         Outcome::Setup { failure } => match failure {
             SetupFailure::ToolMissing { program } => {
@@ -116,10 +130,10 @@ fn reason_of(outcome: &Outcome, argv: &[String], known: Known<'_>) -> Option<Str
             }
             SetupFailure::ProgramUnusable { program, reason } => (!made(program))
                 .then(|| format!("`{program}` cannot be started ({reason}), and no order so far makes it")),
-            SetupFailure::DirectoryMissing { directory } => {
-                let within = format!("{directory}/");
-                (!made(&within)).then(|| format!("there is no directory `{directory}`, and no order so far makes it"))
-            }
+            SetupFailure::DirectoryMissing { .. } => (!(known.is_made)(&start)).then(|| {
+                let directory = start.trim_end_matches('/');
+                format!("there is no directory `{directory}`, and no order so far makes it")
+            }),
         },
         Outcome::Limit { limit } => Some(format!(
             "the limit of {} ended it, before there is anything to judge",
@@ -127,8 +141,9 @@ fn reason_of(outcome: &Outcome, argv: &[String], known: Known<'_>) -> Option<Str
         )),
         Outcome::Denied { rule } => Some(format!("the sandbox does not let it ({rule})")),
         Outcome::Tampered { path } => Some(format!("it changes `{path}`, which is protected")),
-        Outcome::Exit { code: NOT_FOUND } if is_shell(argv) => {
-            let words = argv
+        Outcome::Exit { code: NOT_FOUND } if is_shell(&asked.argv) => {
+            let words = asked
+                .argv
                 .iter()
                 .flat_map(|word| word.split(|c: char| c.is_whitespace() || ";&|()'\"".contains(c)));
             let is_made = words.filter(|word| !word.is_empty()).any(made);

@@ -1,5 +1,6 @@
 //! Runs the commands that judge, one after the other.
 
+use super::baseline::{Known, why_invalid};
 use super::check::Check;
 use super::evidence::{CommandRecord, Phase};
 use super::finding::Finding;
@@ -120,12 +121,20 @@ pub struct BaseRecord {
 pub enum BaseState {
     /// It shows what it has to show.
     Green,
-    /// It does not.
+    /// It does not, for want of something that the order may make.
     Red,
-    /// It ran into a limit, or a rule of the sandbox refused it: nobody knows.
-    Stopped,
+    /// It does not, for a reason that the order cannot take away.
+    Invalid,
     /// Its runs disagree.
     Disagreed,
+}
+
+/// What is known of the order's commands besides what they say.
+pub struct Given<'a> {
+    /// The Python modules that a command needs and that are not in the tree, before or after the order.
+    pub modules: &'a dyn Fn(&[String]) -> Vec<String>,
+    /// Whether a path of the tree is there only once the order is done.
+    pub is_made: &'a dyn Fn(&str) -> bool,
 }
 
 /// Has the commands of an order judge the base of which it says what they do there. The model is not told of it.
@@ -136,28 +145,40 @@ pub async fn judge_base(
     bench: Bench<'_>,
     tree: &Tree,
     checks: &super::Checks,
-    tell: &mut Tell<'_>,
+    given: &Given<'_>,
 ) -> Result<Vec<BaseRecord>, VerifyError> {
     let mut judged = Vec::new();
     let said = |check: &&Check| check.baseline != Baseline::Any;
     for (index, check) in checks.acceptance.iter().filter(said).enumerate() {
         let mut records = Vec::new();
-        let came = run(bench, tree, (Phase::Acceptance, index), check, &mut records, tell).await?;
-        let was_refused = records
-            .iter()
-            .any(|record| matches!(record.outcome, Outcome::Denied { .. }));
-        let (found, finding) = match came {
+        let place = (Phase::Acceptance, index);
+        let came = run(bench, tree, place, check, &mut records, &mut |_| ()).await?;
+        let (found, reason) = match came {
             Came::Shown => (BaseState::Green, None),
-            Came::Unmet(finding) if was_refused => (BaseState::Stopped, Some(finding)),
-            Came::Unmet(finding) => (BaseState::Red, Some(finding)),
-            Came::Limited(_, finding) => (BaseState::Stopped, Some(finding)),
-            Came::Disagreed(finding) => (BaseState::Disagreed, Some(finding)),
+            Came::Disagreed(finding) => (BaseState::Disagreed, Some(finding.reason)),
+            Came::Limited(_, finding) => (BaseState::Invalid, Some(finding.reason)),
+            Came::Unmet(finding) => {
+                let modules = (given.modules)(&check.argv);
+                let known = Known {
+                    modules: &modules,
+                    is_made: given.is_made,
+                    patience: bench.policy.limits.wall,
+                };
+                let asked = check.command(1, bench.timeout);
+                let outcome = records
+                    .first()
+                    .map_or(&Outcome::Exit { code: 0 }, |record| &record.outcome);
+                match why_invalid(bench, tree, &asked, outcome, known).await? {
+                    Some(reason) => (BaseState::Invalid, Some(reason)),
+                    None => (BaseState::Red, Some(finding.reason)),
+                }
+            }
         };
         judged.push(BaseRecord {
             argv: check.argv.clone(),
             expected: check.baseline,
             found,
-            reason: finding.map(|finding| finding.reason),
+            reason,
         });
     }
     Ok(judged)

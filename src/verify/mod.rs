@@ -21,7 +21,7 @@ mod recall;
 pub use baseline::{Known, Shown, on_base};
 pub use check::Check;
 pub use checks::{Checks, holds, needed_programs, shows_nothing};
-pub use climb::{BaseRecord, BaseState, judge_base};
+pub use climb::{BaseRecord, BaseState, Given, judge_base};
 pub use commands::{VERIFY_SCRIPT, global_commands};
 pub use evidence::{CommandRecord, ConditionRecord, Evidence, OutputRecord, Phase, Rung, RungState, rungs};
 pub use finding::{Finding, Hidden, describe, limit_name};

@@ -309,6 +309,132 @@ fn a_plan_that_is_killed_is_made_by_the_next_start_and_paid_once() {
     }
 }
 
+/// Everything in and beside the directory of a plan that is nobody's.
+fn unfinished(place: &Place) -> Vec<String> {
+    let mut found = [names(&place.path("")), names(&place.path("out"))].concat();
+    found.retain(|name| name.ends_with(".aside"));
+    found
+}
+
+/// A kill at every point of publishing, in a directory of its own and beside other files: what is left is cleared away by the
+/// next planner, or by `factory gc`, and by nobody taken for a plan.
+#[test]
+fn what_a_kill_while_publishing_leaves_is_cleared_away() {
+    let answer = usual().to_string();
+    let mut left_behind = 0;
+    for beside in [None, Some("out/notes.txt")] {
+        let prepared = || {
+            let place = fresh();
+            plan(&place, &answer, &["--no-dry-run"]).succeeded();
+            if let Some(name) = beside {
+                place.write(name, "mine");
+            }
+            place
+        };
+        let place = prepared();
+        let provider = provider(&place, &answer);
+        let arguments = [
+            "plan",
+            "--spec=spec.md",
+            "--repo=repository",
+            "--out=out",
+            "--overwrite",
+            "--no-dry-run",
+            &provider,
+        ];
+        let log = place.path("points");
+        let listing = place
+            .factory(&arguments)
+            .env("FACTORY_CRASH_LOG", &log)
+            .output()
+            .unwrap();
+        Ended::of(listing).succeeded();
+        let points: Vec<_> = fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
+        let is_first = |point: &String| point.starts_with("after the entry plan.write");
+        let first = points
+            .iter()
+            .position(is_first)
+            .unwrap_or_else(|| panic!("{points:#?}"));
+        for number in first + 1..=points.len() {
+            for clears in ["plan", "gc"] {
+                let place = prepared();
+                let provider = self::provider(&place, &answer);
+                let arguments = [&arguments[..6], &[provider.as_str()]].concat();
+                let killed = place
+                    .factory(&arguments)
+                    .env("FACTORY_CRASH_AT", number.to_string())
+                    .output()
+                    .unwrap();
+                assert_eq!(Ended::of(killed).signal, Some(9), "{number}");
+                left_behind += unfinished(&place).len();
+                let has_manifest = place.path("out/manifest.json").exists();
+                if clears == "gc" {
+                    place.call(&["gc"]).succeeded();
+                    assert_eq!(place.path("out/manifest.json").exists(), has_manifest);
+                } else {
+                    place.call(&arguments).succeeded();
+                    assert_eq!(
+                        names(&place.path("out")).len(),
+                        4 + usize::from(beside.is_some()),
+                        "{number}"
+                    );
+                }
+                assert_eq!(unfinished(&place), [""; 0], "{clears} after {}", points[number - 1]);
+                if has_manifest {
+                    place.call(&["check", "out", "--repo=repository"]).succeeded();
+                }
+            }
+        }
+    }
+    assert!(left_behind > 0, "no kill left anything, so nothing was shown");
+}
+
+#[test]
+fn the_record_of_a_planner_goes_when_it_is_old_and_none_of_its_orders_is_on_a_branch() {
+    let place = fresh();
+    plan(&place, &usual().to_string(), &["--no-dry-run"]).succeeded();
+    let record = record(&place);
+    place.call(&["gc"]).succeeded();
+    assert!(record.join("summary.json").exists(), "it is young");
+    let ended = place.call(&["gc", "--keep=1ms", "--json"]).succeeded();
+    assert!(!record.exists(), "{ended:#?}");
+    assert_eq!(ended.json()["removed"]["artifacts"]["count"], 1, "{ended:#?}");
+}
+
+#[test]
+fn planners_are_listed_and_shown_like_runs_and_say_what_they_cost() {
+    let place = fresh();
+    let mut wrong = usual();
+    wrong["work_orders"][1]["id"] = json!("WO-07");
+    plan(&place, &wrong.to_string(), &["--max-attempts=1", "--fresh"]).explains(65, &["E001"]);
+    let ended = plan(&place, &usual().to_string(), &["--fresh"]).succeeded();
+    assert!(ended.text().contains("cost: unknown price, estimated"), "{ended:#?}");
+    let listed = place.call(&["status"]).succeeded().text();
+    let rows: Vec<_> = listed.lines().collect();
+    assert_eq!(rows.len(), 2, "{listed}");
+    assert!(
+        rows[0].contains("BLOCKED") && rows[0].contains("E001 WO-07"),
+        "{listed}"
+    );
+    assert!(
+        rows[1].contains("PLANNED") && rows[1].contains("plan of spec.md"),
+        "{listed}"
+    );
+    let document = place.call(&["status", "--json"]).succeeded().json();
+    assert_eq!(document["plans"][1]["summary"]["orders"].as_array().unwrap().len(), 3);
+    for (row, words) in rows
+        .iter()
+        .zip([["attempt 1", "E001 WO-07"], ["3 orders in", "cost: unknown price"]])
+    {
+        let id = row.split_whitespace().next().unwrap();
+        let shown = place.call(&["show", id]).succeeded().text();
+        assert!(words.iter().all(|word| shown.contains(word)), "{shown}");
+        let shown = place.call(&["show", id, "--json"]).succeeded().json();
+        assert_eq!(shown["plan"]["plan"], id);
+    }
+    place.call(&["show", "0"]).explains(64, &["names 2 runs"]);
+}
+
 #[test]
 fn a_budget_holds_for_plans_too() {
     let place = fresh();

@@ -126,19 +126,10 @@ impl Trial {
     async fn try_out(&mut self, asked: &Asked, files: &Files) -> Result<Shown, Failure> {
         let Asked { command, policy, made } = asked;
         let tree = self.tree();
-        let modules = python_modules(&command.argv);
-        let modules: Vec<_> = modules
-            .into_iter()
-            .filter(|module| !is_of_tree(module, files, made))
-            .collect();
-        // What lies below a directory that is named stands for the directory.
-        let is_made = |path: &str| match path.ends_with('/') {
-            true => made.iter().any(|file| file.starts_with(path)),
-            false => made.contains(path),
-        };
+        let modules = foreign_modules(&command.argv, files, made);
         let known = Known {
             modules: &modules,
-            is_made: &is_made,
+            is_made: &|path| is_made(path, made),
             patience: PATIENCE,
         };
         let bench = Bench {
@@ -169,6 +160,20 @@ fn plain(command: &AcceptanceCommand) -> AcceptanceCommand {
         visibility: Visibility::Full,
         runs: 1,
         ..command.clone()
+    }
+}
+
+/// The Python modules that a command names and that no file of the tree, now or later, can be.
+pub(in crate::run) fn foreign_modules(argv: &[String], files: &Files, made: &BTreeSet<String>) -> Vec<String> {
+    let modules = python_modules(argv).into_iter();
+    modules.filter(|module| !is_of_tree(module, files, made)).collect()
+}
+
+/// Whether a path is among those that are made. What lies below a directory that is named stands for the directory.
+pub(in crate::run) fn is_made(path: &str, made: &BTreeSet<String>) -> bool {
+    match path.ends_with('/') {
+        true => made.iter().any(|file| file.starts_with(path)),
+        false => made.contains(path),
     }
 }
 

@@ -11,10 +11,14 @@
 
 mod dry_run;
 mod event;
+mod fold;
 mod output;
 
 pub use dry_run::{DryRun, Trial};
+pub(super) use dry_run::{foreign_modules, is_made};
 pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
+pub use fold::{PlanOverview, plan_overviews};
+pub(super) use output::clear;
 pub use output::{PlanFiles, read_plan};
 
 use super::answers::{self, PLAN, Said};
@@ -47,6 +51,9 @@ use std::time::Duration;
 
 /// How many files and directories of a repository are looked at.
 pub const MAX_FILES: usize = 500_000;
+
+/// The directory of the directories of planners' runs, below the state directory.
+pub(super) const PLANS: &str = "plans";
 
 /// How many complaints are told as the reason of a failure; all of them are in the artifacts.
 const MAX_TOLD: usize = 20;
@@ -272,7 +279,7 @@ impl<'a> Planning<'a> {
             observe,
             journal,
             since,
-            artifacts: Artifacts::of(&setup.state_dir.join("plans"), id),
+            artifacts: Artifacts::of(&setup.state_dir.join(PLANS), id),
             attempts: Vec::new(),
             usage: UsageSummary::default(),
             started_ms: now_ms(),

@@ -1,7 +1,7 @@
 //! The directory of a plan: refused before anything is paid, written whole, and read again.
 
 use super::super::failure::{Failure, Situation};
-use crate::durable::{DurableError, publish_dir, sync_dir, write_atomic};
+use crate::durable::{DurableError, Removal, Removed, clear_unpublished, publish_dir, sync_dir, write_atomic};
 use crate::plan::{MANIFEST, in_the_way, is_order_file};
 use crate::types::{FailureClass, escape_control};
 use std::fs;
@@ -73,7 +73,8 @@ pub(super) fn check(output: &Path, git_dir: &Path, replacing: Replacing) -> Resu
 pub(super) fn write(output: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
     let failed = |error: DurableError| Failure::new(&error, Situation::Storage);
     let output = output.canonicalize().unwrap_or_else(|_| output.to_owned());
-    match publish_dir(&output, files, &|name| name == MANIFEST || is_order_file(name)) {
+    clear(&output, Removal::Done)?;
+    match publish_dir(&output, files, &is_plan_file) {
         Ok(()) => return Ok(()),
         Err(DurableError::Exists { .. }) => {}
         // A file system that cannot exchange directories.
@@ -96,6 +97,19 @@ pub(super) fn write(output: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Fa
         written.push(path);
     }
     Ok(())
+}
+
+/// Whether a file of this name belongs to a plan.
+fn is_plan_file(name: &str) -> bool {
+    name == MANIFEST || is_order_file(name)
+}
+
+/// Removes what planners that were killed while they wrote a plan to `output` left in and beside it.
+///
+/// # Errors
+/// `Host` when it cannot be read or removed.
+pub(in crate::run) fn clear(output: &Path, removal: Removal) -> Result<Removed, Failure> {
+    clear_unpublished(output, &is_plan_file, removal).map_err(|error| Failure::new(&error, Situation::Storage))
 }
 
 /// What is in the directory of a plan: its manifest, if it has one, and its order files by name, in their order.

@@ -237,7 +237,7 @@ fn without_a_state_directory_there_are_no_runs_and_none_is_made() {
         "no runs are recorded in [PLACE]/home/.local/state/factory"
     );
     let document = place.call(&["status", "--json"]).succeeded().json();
-    assert_eq!(document, json!({ "schema": 1, "runs": [] }));
+    assert_eq!(document, json!({ "schema": 1, "runs": [], "plans": [] }));
     place.call(&["show", "01"]).explains(64, &["no run is called `01`"]);
     assert!(!place.path("home/.local").exists());
     let mut homeless = place.factory(&["status"]);

@@ -354,6 +354,10 @@ fn preconditions_are_looked_at_before_the_model_is_paid() {
             .unwrap_or_else(|| condition["kind"].as_str().unwrap());
         ended.explains_in_json(code, class, &[about]);
     }
+    order(&place, json!({ "depends_on": ["WO-01"] }));
+    let (ended, asked) = place.untouched_by(|| run(&place, &[hello()], &[]));
+    assert_eq!(asked, 0);
+    ended.explains_in_json(10, "order", &["the order WO-01 is not done"]);
     // The controls: the same, where they hold.
     order(
         &place,
@@ -363,7 +367,7 @@ fn preconditions_are_looked_at_before_the_model_is_paid() {
     run(&place, &[hello()], &["--branch=factory/both"]).0.succeeded();
     order(
         &place,
-        json!({ "preconditions": [{ "kind": "order_done", "order": "WO-01" }], "allowed_files": ["y.txt"],
+        json!({ "preconditions": [{ "kind": "order_done", "order": "WO-01" }], "depends_on": ["WO-01"], "allowed_files": ["y.txt"],
                 "acceptance": [{ "argv": ["grep", "hello", "y.txt"] }] }),
     );
     // On a branch without it, it is not done.
@@ -536,7 +540,7 @@ fn a_command_that_does_something_else_on_the_base_than_it_should_is_found_before
             one("test -e x.txt || sleep 30", "fail"),
             10,
             "order",
-            "which shows nothing",
+            "the limit on wall-clock time",
         ),
     ] {
         order(
@@ -552,6 +556,25 @@ fn a_command_that_does_something_else_on_the_base_than_it_should_is_found_before
             (&json!("red"), 2)
         );
     }
+    // Red, for reasons that no answer to this order takes away.
+    for (argv, why) in [
+        (json!(["sh", "-c", "no-such-program && true"]), "finds no program"),
+        (json!(["sh", "-c", "if test -e x.txt"]), "cannot read its text"),
+        (json!(["./made-by-nobody"]), "cannot be started"),
+    ] {
+        order(&place, json!({ "acceptance": [red, { "argv": argv }] }));
+        let (ended, asked) = place.untouched_by(|| run(&place, &[hello()], &[]));
+        assert_eq!(asked, 0, "{argv}");
+        ended.explains_in_json(10, "order", &[why, "does not take away"]);
+    }
+    // What the order may make is missing for the right reason.
+    let made = json!({ "argv": ["./x.txt"], "cwd": "sub", "expect": { "exit": 3 } });
+    order(
+        &place,
+        json!({ "acceptance": [made], "allowed_files": ["sub/x.txt"], "executable_files": ["sub/x.txt"] }),
+    );
+    let script = changes(&json!([write("sub/x.txt", "#!/bin/sh\nexit 3\n")]));
+    run(&place, &[script], &["--branch=factory/script"]).0.succeeded();
     for baseline in ["pass", "any"] {
         order(&place, json!({ "acceptance": [red, one("true # green", baseline)] }));
         run(&place, &[hello()], &[&format!("--branch=factory/{baseline}")])
@@ -569,6 +592,43 @@ fn a_command_that_does_something_else_on_the_base_than_it_should_is_found_before
         (Some("ALREADY_SATISFIED"), 0),
         "{ended:#?}"
     );
+}
+
+#[test]
+fn what_holds_before_the_work_as_well_does_not_show_that_it_is_done() {
+    let place = place();
+    let kept = json!([{ "argv": ["grep", "--quiet", "kept", "kept.txt"] }]);
+    for kind in ["refactor", "docs"] {
+        order(
+            &place,
+            json!({ "kind": kind, "allowed_files": ["kept.txt"], "acceptance": kept }),
+        );
+        let other = json!([{ "op": "replace", "path": "kept.txt", "base_sha256": sha256("kept\n"),
+                             "edits": [{ "find": "kept", "replace": "kept tidily" }] }]);
+        let (ended, asked) = run(&place, &[changes(&other)], &[&format!("--branch=factory/{kind}")]);
+        let ended = ended.succeeded();
+        assert_eq!(
+            (ended.json()["verdict"].as_str(), asked),
+            (Some("PASS_UNPROVEN"), 1),
+            "{kind}: {ended:#?}"
+        );
+    }
+}
+
+#[test]
+fn an_order_without_namespaces_is_judged_as_any_other() {
+    let place = place();
+    let answer = moves(&place);
+    run(&place, &[answer], &["--profile=legacy-kernel"]).0.succeeded();
+    let check = json!([{ "argv": ["sh", "-c", "cat > made; test -e x.txt"], "stdin": "bonjour", "cwd": "scripts",
+                         "expect": { "files": { "scripts/made": sha256("bonjour") } } }]);
+    order(
+        &place,
+        json!({ "allowed_files": ["scripts/x.txt"], "acceptance": check }),
+    );
+    let hello = changes(&json!([write("scripts/x.txt", "hello\n")]));
+    let options = ["--profile=legacy-kernel", "--branch=factory/other"];
+    run(&place, &[hello], &options).0.succeeded();
 }
 
 #[test]
