@@ -343,4 +343,57 @@ mod tests {
         let read: FailureBrief = serde_json::from_str(&serde_json::to_string(&brief).expect("JSON")).expect("a brief");
         assert_eq!(read, brief);
     }
+
+    #[test]
+    fn the_texts_of_version_1_are_those_by_which_recorded_answers_are_found() {
+        let digest = template_digest(Version::V1).to_string();
+        assert_eq!(
+            digest,
+            "09ffbabbbd943b45dffb062cb2d02abfed4eea3a94fc52c2e28aac44b56ee93b"
+        );
+        assert_ne!(template_digest(Version::V2).to_string(), digest);
+    }
+
+    #[test]
+    fn a_prompt_of_version_2_says_what_is_enforced_and_nothing_that_is_hidden() {
+        let text = json!({
+            "schema_version": 2, "id": "WO-02", "title": "a {{INTENT}} b", "kind": "fix", "intent": "i", "depends_on": [],
+            "postconditions": [{"kind": "file_absent", "path": "old.py"}],
+            "allowed_files": ["a.py", "bin/x"], "allowed_deletes": ["old.py"],
+            "allowed_renames": [{"from": "b.py", "to": "c.py"}], "executable_files": ["bin/x"],
+            "protected_files": ["tests/test_a.py"], "forbidden_paths": ["vendor"],
+            "acceptance": [
+                {
+                    "argv": ["python", "a b.py"], "cwd": "src", "env": {"LANG": "C\n- forged"}, "stdin": "1\n",
+                    "expect": {"exit": 3, "stdout": {"contains": "ok"}, "json": {"/a": [1]}, "files": {"o.txt": "1".repeat(64)}},
+                    "runs": 3
+                },
+                {"argv": ["summary-command"], "visibility": "summary", "stdin": "secret-1", "expect": {"exit": 77}},
+                {"argv": ["secret-2"], "visibility": "none", "env": {"SECRET_3": "x"}}
+            ]
+        });
+        let order = order::parse(text.to_string().as_bytes()).expect("a valid order");
+        let Prompt { system, user } = prompt(&order, &[], None);
+        for part in [
+            "WORK ORDER WO-02: a {{INTENT}} b\nKind of work: fix\n",
+            "delete:\n- old.py\n",
+            "rename:\n- b.py to c.py\n",
+            "give them their name:\n- bin/x\n",
+            "- tests/test_a.py\n- vendor\n",
+            "- there is no file old.py\n",
+            "- python 'a b.py'\n  in the directory src\n  with the variable LANG set to \"C\\n- forged\"\n  \
+             reading \"1\\n\" from standard input\n  it must exit with code 3\n  its standard output must contain \"ok\"\n  \
+             its standard output must be JSON with [1] at \"/a\"\n  it must leave the file o.txt with the sha256 1111",
+            "run 3 times, each time with the same result\n- summary-command (what it has to show is not told)\n",
+        ] {
+            assert!(user.contains(part), "{part}: {user}");
+        }
+        for hidden in ["secret-1", "secret-2", "SECRET_3", "77"] {
+            assert!(!user.contains(hidden), "{hidden}: {user}");
+        }
+        assert!(
+            system.contains("\"schema_version\": 2") && !system.contains("{{"),
+            "{system}"
+        );
+    }
 }

@@ -13,13 +13,14 @@ use super::terms;
 use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::Phase as Framed;
-use crate::order::{AcceptanceCommand, Baseline, Condition, runs_unasked, verify_exempt_allowed};
-use crate::plan::{Files, made_before};
+use crate::order::{AcceptanceCommand, Baseline, Condition, Version, runs_unasked, verify_exempt_allowed};
+use crate::plan::{Files, made_before, python_modules};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, RepoPath, escape_control};
 use crate::verify::{
     self, BaseRecord, BaseState, Bench, Candidate as Judged, Checks, Given, Progress, Verdict, VerifyError,
 };
+use crate::workspace::WorkspaceError;
 use serde_json::json;
 use std::fs::File;
 use std::time::Duration;
@@ -91,15 +92,22 @@ impl Run<'_> {
             layers: ground.base.layers(),
         };
         let bench = self.bench(ground);
-        let files = self.snapshot.file_paths(MAX_FILES);
-        let files: Files = files
-            .map_err(|error| Fault::exception(workspace_failure(&error)))?
-            .into_iter()
-            .collect();
+        // Only asked for Python, and not in a tree of more files than anybody reads: what cannot be told is right.
+        let is_python = |command: &AcceptanceCommand| !python_modules(&command.argv).is_empty();
+        let files = order.acceptance_commands.iter().any(is_python);
+        let files = files.then(|| self.snapshot.file_paths(MAX_FILES)).transpose();
+        let files: Option<Files> = match files {
+            Ok(files) => files.map(|files| files.into_iter().collect()),
+            Err(WorkspaceError::TooLarge { .. }) => None,
+            Err(error) => return Err(Fault::exception(workspace_failure(&error))),
+        };
         let made = made_before(&[order]).into_iter().next();
         let made = made.map(|(_, made)| made).unwrap_or_default();
         let given = Given {
-            modules: &|argv| foreign_modules(argv, &files, &made),
+            modules: &|argv| match &files {
+                Some(files) => foreign_modules(argv, files, &made),
+                None => Vec::new(),
+            },
             is_made: &|path| is_made(path, &made),
         };
         let judged = tokio::select! {
@@ -130,8 +138,13 @@ impl Run<'_> {
                 return Ok(false);
             }
         }
+        // What has to hold before the work as well, as in a refactoring, says nothing of whether it is done.
+        let shows_work = |command: &AcceptanceCommand| match order.version {
+            Version::V1 => true,
+            Version::V2 => command.expect_baseline == Baseline::Fail,
+        };
         let mut commands = order.acceptance_commands.iter();
-        Ok(commands.any(|command| !verify::shows_nothing(&command.argv)))
+        Ok(commands.any(|command| shows_work(command) && !verify::shows_nothing(&command.argv)))
     }
 
     /// Whether everything that a candidate is judged by holds on the base.

@@ -240,7 +240,8 @@ fn copy_entry(source: &Path, target: &Path, pending: &mut Vec<(PathBuf, PathBuf)
     if metadata.is_symlink() {
         return symlink(fs::read_link(source)?, target);
     }
-    // Pipes, sockets and devices are in no tree that was exported; reading from one could block or never end.
+    // A whiteout, which hides what was there. Other devices, pipes and sockets are in no tree that was exported; reading from
+    // one could block or never end.
     if !metadata.is_file() {
         return Ok(());
     }
@@ -281,6 +282,32 @@ mod tests {
             assert_eq!(fs::read_to_string(copy.join(name)).unwrap(), "new", "{name}");
         }
         assert!(copy.join("d").symlink_metadata().unwrap().is_dir());
+    }
+
+    #[test]
+    fn a_copy_takes_a_whiteout_for_what_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let [low, up, copy] = ["low", "up", "copy"].map(|name| {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        });
+        for name in ["gone", "kept"] {
+            fs::write(low.join(name), "").unwrap();
+            fs::create_dir(low.join(format!("{name}-directory"))).unwrap();
+            fs::write(low.join(format!("{name}-directory/inner")), "").unwrap();
+        }
+        for name in ["gone", "gone-directory"] {
+            let kind = rustix::fs::FileType::CharacterDevice;
+            rustix::fs::mknodat(rustix::fs::CWD, up.join(name), kind, rustix::fs::Mode::empty(), 0).unwrap();
+        }
+        copied(&[&up, &low], &copy);
+        let mut names: Vec<_> = fs::read_dir(&copy)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["kept", "kept-directory"]);
     }
 
     #[test]

@@ -595,6 +595,43 @@ fn a_command_that_does_something_else_on_the_base_than_it_should_is_found_before
 }
 
 #[test]
+fn what_holds_before_the_work_as_well_does_not_show_that_it_is_done() {
+    let place = place();
+    let kept = json!([{ "argv": ["grep", "--quiet", "kept", "kept.txt"] }]);
+    for kind in ["refactor", "docs"] {
+        order(
+            &place,
+            json!({ "kind": kind, "allowed_files": ["kept.txt"], "acceptance": kept }),
+        );
+        let other = json!([{ "op": "replace", "path": "kept.txt", "base_sha256": sha256("kept\n"),
+                             "edits": [{ "find": "kept", "replace": "kept tidily" }] }]);
+        let (ended, asked) = run(&place, &[changes(&other)], &[&format!("--branch=factory/{kind}")]);
+        let ended = ended.succeeded();
+        assert_eq!(
+            (ended.json()["verdict"].as_str(), asked),
+            (Some("PASS_UNPROVEN"), 1),
+            "{kind}: {ended:#?}"
+        );
+    }
+}
+
+#[test]
+fn an_order_without_namespaces_is_judged_as_any_other() {
+    let place = place();
+    let answer = moves(&place);
+    run(&place, &[answer], &["--profile=legacy-kernel"]).0.succeeded();
+    let check = json!([{ "argv": ["sh", "-c", "cat > made; test -e x.txt"], "stdin": "bonjour", "cwd": "scripts",
+                         "expect": { "files": { "scripts/made": sha256("bonjour") } } }]);
+    order(
+        &place,
+        json!({ "allowed_files": ["scripts/x.txt"], "acceptance": check }),
+    );
+    let hello = changes(&json!([write("scripts/x.txt", "hello\n")]));
+    let options = ["--profile=legacy-kernel", "--branch=factory/other"];
+    run(&place, &[hello], &options).0.succeeded();
+}
+
+#[test]
 fn an_order_gets_no_more_than_the_profile_grants() {
     let place = place();
     let env = |name: &str| json!({ "acceptance": [{ "argv": ["test", "-e", "x.txt"], "env": { name: "x" } }] });
