@@ -430,7 +430,7 @@ mod tests {
     }
 
     /// A JSON value of any shape, biased to the words that mean something in an order.
-    fn any_json() -> impl Strategy<Value = Value> {
+    pub(super) fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::order::{Baseline, Kind, TextMatch, Visibility, canonical_json};
+use proptest::prelude::*;
 use serde_json::json;
 use std::time::Duration;
 
@@ -245,5 +246,39 @@ fn every_field_is_in_the_documentation() {
     let known = second::KEYS.known.iter().chain(command::COMMAND_KEYS.known);
     for key in known.chain(command::EXPECT_KEYS.known) {
         assert!(page.contains(&format!("`{key}`")), "{key}");
+    }
+}
+
+proptest! {
+    /// Whatever stands in a field, it is read as it is written, or refused with a place; and what is read fits the schema's
+    /// keys, since it is written in no others.
+    #[test]
+    fn any_value_of_any_field_is_read_or_refused(
+        field in proptest::sample::select(second::KEYS.known.to_vec()),
+        value in super::tests::any_json(),
+        within in any::<bool>(),
+    ) {
+        let mut order = full();
+        match within {
+            true => order["acceptance"][0]["expect"]["json"]["/x"] = value,
+            false => order[field] = value,
+        }
+        match read(&order) {
+            Ok(order) => prop_assert_eq!(read(&json!(order)), Ok(order)),
+            Err(error) => prop_assert!(!error.defects().listed.is_empty()),
+        }
+    }
+
+    #[test]
+    fn any_value_of_a_command_is_read_or_refused(
+        field in proptest::sample::select(command::COMMAND_KEYS.known.to_vec()),
+        value in super::tests::any_json(),
+    ) {
+        let mut order = full();
+        order["acceptance"][0][field] = value;
+        match read(&order) {
+            Ok(order) => prop_assert_eq!(read(&json!(order)), Ok(order)),
+            Err(error) => prop_assert!(!error.defects().listed.is_empty()),
+        }
     }
 }
