@@ -57,6 +57,14 @@ pub fn parse_answer(text: &str) -> Result<Value, PlanError> {
     document.finish(Some(root)).map_err(unreadable)
 }
 
+/// Why there can be no plan, where the answer says that and nothing else: the spec contradicts itself, say, or leaves out what
+/// has to be known.
+pub fn blocked(answer: &Value) -> Option<&str> {
+    let answer = answer.as_object().filter(|answer| answer.len() == 1)?;
+    let reason = answer.get("blocked")?.as_str()?.trim();
+    (!reason.is_empty()).then_some(reason)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +91,25 @@ mod tests {
         #[test]
         fn no_text_panics(text in any::<String>()) {
             let _ = parse_answer(&text);
+        }
+    }
+
+    #[test]
+    fn a_reason_alone_says_that_there_is_no_plan() {
+        use serde_json::json;
+        assert_eq!(
+            blocked(&json!({"blocked": " it is both red and not red\n"})),
+            Some("it is both red and not red")
+        );
+        for other in [
+            json!({"blocked": ""}),
+            json!({"blocked": "  "}),
+            json!({"blocked": ["a"]}),
+            json!({"blocked": "a", "work_orders": []}),
+            json!(["blocked"]),
+            json!({}),
+        ] {
+            assert_eq!(blocked(&other), None, "{other}");
         }
     }
 }

@@ -27,7 +27,7 @@ mod schema;
 mod second_tests;
 mod structure;
 
-pub use answer::{MAX_PLAN_BYTES, PlanError, parse_answer};
+pub use answer::{MAX_PLAN_BYTES, PlanError, blocked, parse_answer};
 pub use bounds::Bounds;
 pub use chain::{Files, exemptions, listing};
 pub use compile::{Plan, PlannedOrder, Provenance, compile, compile_hash, validate};

@@ -2,13 +2,13 @@
 
 use super::MAX_ORDERS;
 use crate::order::schema::{definitions, second};
-use crate::types::schema::{document, list, list_within, object, refer, text};
+use crate::types::schema::{document, list, list_within, object, one_of, refer, text};
 use serde_json::Value;
 
 /// The schema of an answer. An answer that fits it may still be no plan.
 pub(super) fn answer() -> Value {
     let contract = object(&[("command", text()), ("requires", list(refer("condition")))], &[]);
-    let answer = object(
+    let plan = object(
         &[
             ("system_overview", list(text())),
             ("verify_contract", contract),
@@ -16,5 +16,10 @@ pub(super) fn answer() -> Value {
         ],
         &[],
     );
-    document("A plan", answer, &definitions())
+    let blocked = object(&[("blocked", text())], &[]);
+    document(
+        "A plan, or why there can be none",
+        one_of(&[plan, blocked]),
+        &definitions(),
+    )
 }

@@ -122,6 +122,27 @@ fn a_model_that_answers_in_prose_has_answered_nothing() {
 }
 
 #[test]
+fn a_spec_that_contradicts_itself_is_the_authors_to_clear_up() {
+    let place = fresh();
+    place.write("spec.md", "It prints nothing. It prints its version.\n");
+    let answer = json!({"blocked": "the spec wants nothing printed, and the version\u{1b}[2J"}).to_string();
+    let ended = place.untouched_by(|| plan(&place, &answer, &[]));
+    ended.explains(
+        65,
+        &[
+            "cannot be planned as it is",
+            "wants nothing printed",
+            "clear up",
+            "--fresh",
+        ],
+    );
+    assert!(!ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
+    assert_eq!((asked(&place), place.path("out").exists()), (1, false), "asked once");
+    let prompt = fs::read_to_string(record(&place).join("attempt-1/prompt.txt")).unwrap();
+    assert!(prompt.contains(r#"{"blocked": "..."}"#), "{prompt}");
+}
+
+#[test]
 fn a_model_that_cannot_be_asked_is_the_providers_problem() {
     let place = fresh();
     let fixed = [

@@ -42,7 +42,7 @@ use crate::plan::{
 };
 use crate::propose::credential_in;
 use crate::sandbox::Policy;
-use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256};
+use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256, escape_control, truncate};
 use crate::workspace::{Repository, Snapshot};
 use output::Replacing;
 use serde_json::{Value, json};
@@ -57,6 +57,9 @@ pub(super) const PLANS: &str = "plans";
 
 /// How many complaints are told as the reason of a failure; all of them are in the artifacts.
 const MAX_TOLD: usize = 20;
+
+/// How much is told of a model's reason, in characters.
+const MAX_REASON: usize = 2000;
 
 /// What the operator asked for.
 #[derive(Debug)]
@@ -621,6 +624,9 @@ impl<'a> Planning<'a> {
             }
             Ok(manifest) => {
                 self.write_of(attempt, "manifest.json", &json(&manifest))?;
+                if let Some(reason) = plan::blocked(&manifest) {
+                    return Err(blocked(reason));
+                }
                 match self.compile(&manifest).await? {
                     Err(complaints) => {
                         let failure = invalid(&complaints);
@@ -800,6 +806,17 @@ impl<'a> Planning<'a> {
 fn unwritten(error: ArtifactError) -> Failure {
     debug_assert_eq!(error.class(), FailureClass::Host);
     Failure::new(&error, Situation::Storage)
+}
+
+/// A spec of which the model says that nobody can plan it. Asking again would cost as much, and end alike.
+fn blocked(reason: &str) -> Failure {
+    Failure::plain(
+        FailureClass::Order,
+        "the model says that the spec cannot be planned as it is",
+    )
+    .because(escape_control(&truncate(reason, MAX_REASON)))
+    .in_situation(Situation::Document)
+    .with_hint("clear up what it names in the spec and plan again; or ask anew with --fresh")
 }
 
 /// A plan that breaks rules. It is the document that is wrong, whoever wrote it.
