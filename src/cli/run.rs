@@ -484,7 +484,7 @@ fn line(event: &Event<'_>, max_attempts: u32) -> Option<String> {
         Event::Checkout { base, dirty } => {
             let what = match dirty {
                 Some(_) => "uncommitted changes are",
-                None => "the checkout cannot be read; what is not committed is",
+                None => "it was not seen whether there are uncommitted changes, which are",
             };
             format!(
                 "note: {what} not part of this run; it starts from commit {}",

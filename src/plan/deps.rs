@@ -64,7 +64,7 @@ pub fn dependencies(command: &str) -> Vec<String> {
 
 /// Whether a module comes with Python, or is what this program itself runs tests with. Other packages are not known here,
 /// and importing one that the profile grants is only worth a warning.
-fn is_library(module: &str) -> bool {
+pub fn is_library(module: &str) -> bool {
     let package = module.split('.').next().unwrap_or_default();
     package == "pytest" || package == "_pytest" || LIBRARY.contains(&package) || package == "__future__"
 }

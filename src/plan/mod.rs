@@ -32,7 +32,7 @@ pub use bounds::Bounds;
 pub use chain::{Files, exemptions, listing};
 pub use compile::{Plan, PlannedOrder, Provenance, compile, compile_hash, validate};
 pub use complaint::{Code, Complaint, Complaints};
-pub use deps::{dependencies, python_modules};
+pub use deps::{dependencies, is_library, python_modules};
 pub use graph::{Edge, Graph, Reason, made_before};
 pub use normal::{normalize, normalize_order};
 pub use output::{MANIFEST, in_the_way, is_order_file};

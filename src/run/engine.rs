@@ -26,7 +26,7 @@ use crate::workspace::{Repository, Snapshot};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How a run ended that was not refused.
 #[derive(Debug)]
@@ -132,6 +132,9 @@ struct Given<'a> {
 
 /// Whether the checkout has changes that are not committed; nothing when it cannot be read.
 type Look = JoinHandle<Option<bool>>;
+
+/// How long the end of a run waits for the look at the checkout.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// Looks at every file of the checkout, beside the run: nothing in it depends on the answer, which people are told, and in a
 /// large repository it takes longer than everything else that the run itself does.
@@ -335,10 +338,10 @@ impl<'a> Run<'a> {
         let mut state = State::Preflight;
         loop {
             if self.look.as_ref().is_some_and(JoinHandle::is_finished) {
-                self.tell_checkout();
+                self.tell_checkout().await;
             }
             let done = match (state, self.cancel.arrived()) {
-                (State::Closed(end), _) => return self.close(end),
+                (State::Closed(end), _) => return self.close(end).await,
                 (_, Some(signal)) => Err(Fault::exception(interrupted(signal))),
                 (State::Preflight, None) => self.preflight().await,
                 (State::Asking(course, patience), None) => self.ask(course.attempt, patience).await,
@@ -353,14 +356,23 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells what the checkout is like, once; waits for that if need be.
-    fn tell_checkout(&mut self) {
-        if let Some(look) = self.look.take() {
-            (self.observe)(&Told::Checkout {
-                base: self.snapshot.commit(),
-                dirty: look.join().ok().flatten(),
-            });
+    /// Tells what the checkout is like, once. Waits for that, but not for long: a run that is over is not held up by a
+    /// repository with very many files.
+    async fn tell_checkout(&mut self) {
+        let Some(look) = self.look.take() else { return };
+        let end = Instant::now() + LAST_LOOK;
+        while !look.is_finished() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        let dirty = match look.is_finished() {
+            true => look.join().ok().flatten(),
+            // It only reads, and ends with the process.
+            false => None,
+        };
+        (self.observe)(&Told::Checkout {
+            base: self.snapshot.commit(),
+            dirty,
+        });
     }
 
     /// Records a fault, and gives the event that it is. A fault in recording it is the worse one.
@@ -453,8 +465,8 @@ impl<'a> Run<'a> {
     }
 
     /// Writes the summary, and the last entry.
-    fn close(mut self, end: End) -> Result<Summary, Failure> {
-        self.tell_checkout();
+    async fn close(mut self, end: End) -> Result<Summary, Failure> {
+        self.tell_checkout().await;
         let summary = self.summary(end);
         self.ground = None;
         if let Err(error) = remove_tree(&self.scratch()) {

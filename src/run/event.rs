@@ -52,7 +52,7 @@ pub enum Event<'a> {
         /// The commit that the run starts from.
         base: ObjectId,
         /// Whether the checkout has changes that are not committed, and so not part of the run; nothing when it cannot be
-        /// read.
+        /// read, or the run was over before every file was looked at.
         dirty: Option<bool>,
     },
     /// The model is asked.

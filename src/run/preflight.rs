@@ -6,7 +6,7 @@ use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::finished::is_done_before;
 use super::ground::{base, sandbox_failure, workspace_failure};
-use super::planning::{MAX_FILES, foreign_modules, is_made};
+use super::planning::{MAX_FILES, foreign_modules, is_made, is_of_tree};
 use super::state::Event;
 use super::steps::{Ground, Step, out_of_order, unjudged};
 use super::terms;
@@ -14,7 +14,7 @@ use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::Phase as Framed;
 use crate::order::{AcceptanceCommand, Baseline, Condition, Version, runs_unasked, verify_exempt_allowed};
-use crate::plan::{Files, made_before, python_modules};
+use crate::plan::{Files, is_library, made_before, python_modules};
 use crate::propose::{self, Exposure};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, RepoPath, escape_control};
@@ -94,21 +94,26 @@ impl Run<'_> {
             layers: ground.base.layers(),
         };
         let bench = self.bench(ground);
-        // Only asked for Python, and not in a tree of more files than anybody reads: what cannot be told is right.
-        let is_python = |command: &AcceptanceCommand| !python_modules(&command.argv).is_empty();
-        let files = order.acceptance_commands.iter().any(is_python);
+        let made = made_before(&[order]).into_iter().next();
+        let made = made.map(|(_, made)| made).unwrap_or_default();
+        // Only read where a module may be one of the tree's, which takes time where there are many files, and not in a tree of
+        // more files than anybody reads: what cannot be told is right.
+        let may_be_of_tree = |module: &String| !is_library(module) && !is_of_tree(module, &Files::default(), &made);
+        let is_open = |command: &AcceptanceCommand| python_modules(&command.argv).iter().any(may_be_of_tree);
+        let files = order.acceptance_commands.iter().any(is_open);
         let files = files.then(|| self.snapshot.file_paths(MAX_FILES)).transpose();
         let files: Option<Files> = match files {
             Ok(files) => files.map(|files| files.into_iter().collect()),
             Err(WorkspaceError::TooLarge { .. }) => None,
             Err(error) => return Err(Fault::exception(workspace_failure(&error))),
         };
-        let made = made_before(&[order]).into_iter().next();
-        let made = made.map(|(_, made)| made).unwrap_or_default();
         let given = Given {
             modules: &|argv| match &files {
                 Some(files) => foreign_modules(argv, files, &made),
-                None => Vec::new(),
+                None => python_modules(argv)
+                    .into_iter()
+                    .filter(|module| is_library(module))
+                    .collect(),
             },
             is_made: &|path| is_made(path, &made),
         };

@@ -178,7 +178,7 @@ pub(in crate::run) fn is_made(path: &str, made: &BTreeSet<String>) -> bool {
 }
 
 /// Whether a module may be one of the tree's: some file or directory has its name, wherever that is.
-fn is_of_tree(module: &str, files: &Files, made: &BTreeSet<String>) -> bool {
+pub(in crate::run) fn is_of_tree(module: &str, files: &Files, made: &BTreeSet<String>) -> bool {
     let is_it = |path: &String| {
         path.split('/')
             .any(|part| part == module || part.strip_suffix(".py") == Some(module))

@@ -15,7 +15,7 @@ mod fold;
 mod output;
 
 pub use dry_run::{DryRun, Trial};
-pub(super) use dry_run::{foreign_modules, is_made};
+pub(super) use dry_run::{foreign_modules, is_made, is_of_tree};
 pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
 pub use fold::{PlanOverview, plan_overviews};
 pub(super) use output::clear;
