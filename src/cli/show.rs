@@ -39,13 +39,17 @@ fn plan_page(overview: &PlanOverview) -> String {
     let Some(summary) = &overview.summary else {
         return format!(
             "open  plan of {}\n  run       {}\n  attempts  {}\n  last      {} at {}\n  artifacts {}\n\
-             The planner is at work, or it was killed: it has no last entry. The same command again does not pay twice.\n",
+             {} The same command again does not pay twice.\n",
             words::line(&overview.spec),
             overview.plan,
             overview.attempts,
             overview.last,
             words::time(overview.last_ms),
             words::line(&overview.artifacts.to_string_lossy()),
+            match overview.parked_until_ms {
+                Some(until) => format!("The planner is parked {}.", words::parked(until)),
+                None => "The planner is at work, or it was killed: it has no last entry.".to_owned(),
+            },
         );
     };
     let mut page = format!(
@@ -72,7 +76,7 @@ fn page(overview: &Overview) -> String {
     let Some(summary) = &overview.summary else {
         return format!(
             "open  {}  {}\n  run       {}\n  attempts  {}\n  last      {} at {}\n  artifacts {}\n\
-             The run is under way, or it was killed: it has no last entry.\n",
+             {}\n",
             words::line(&overview.opened.order_id),
             words::line(&overview.opened.title),
             overview.run,
@@ -80,6 +84,10 @@ fn page(overview: &Overview) -> String {
             overview.last,
             words::time(overview.last_ms),
             words::line(&overview.opened.artifacts.to_string_lossy()),
+            match overview.parked_until_ms {
+                Some(until) => format!("The run is parked {}.", words::parked(until)),
+                None => "The run is under way, or it was killed: it has no last entry.".to_owned(),
+            },
         );
     };
     let mut page = words::summary(summary);

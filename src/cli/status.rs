@@ -74,6 +74,7 @@ fn plan_row(plan: &PlanOverview) -> String {
             None => ("PLANNED", format!("orders {}", summary.orders.len())),
             Some(failure) => (VerdictName::of(failure.class).as_str(), failure.sentence()),
         },
+        None if let Some(until) = plan.parked_until_ms => ("parked", words::parked(until)),
         None => (
             "open",
             format!("last recorded: {} at {}", plan.last, words::time(plan.last_ms)),
@@ -96,10 +97,7 @@ fn row(overview: &Overview) -> String {
             summary.verdict.as_str(),
             summary.problem.as_ref().map(Failure::sentence).unwrap_or_default(),
         ),
-        None if let Some(until) = overview.parked_until_ms => (
-            "parked",
-            format!("until {}: the provider limits requests", words::time(until)),
-        ),
+        None if let Some(until) = overview.parked_until_ms => ("parked", words::parked(until)),
         None => (
             "open",
             format!("last recorded: {} at {}", overview.last, words::time(overview.last_ms)),

@@ -99,6 +99,11 @@ pub(super) fn changes(files: &[String], gone: &[String]) -> String {
         .join("; ")
 }
 
+/// What a parked run waits for.
+pub(super) fn parked(until_ms: u64) -> String {
+    format!("until {}: the provider limits requests", time(until_ms))
+}
+
 /// What a run cost, in a few words.
 pub(super) fn cost(usage: &UsageSummary) -> String {
     // What costs nothing counts against no budget.
@@ -127,7 +132,7 @@ pub(super) fn recovered(recovered: &Recovered) -> String {
 /// An order that is done already, as lines.
 pub(super) fn done(done: &Done) -> String {
     let mut lines = format!("SKIPPED  {}\n", line(&done.order_id));
-    let mut field = |name: &str, value: &str| lines.push_str(&format!("  {name:<10}{value}\n"));
+    let mut field = |name: &str, value: &str| lines.push_str(&format!("  {name:<12}{value}\n"));
     if let Some(run) = done.run {
         field("done by", &format!("run {run}"));
     }

@@ -19,6 +19,12 @@ const MAX_FILE_BYTES: u64 = 256 << 10;
 /// The permission bits by which others than the owner could write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
+/// The bit by which everybody can write a directory. A group is often the owner's own.
+const WRITABLE_BY_ALL: u32 = 0o002;
+
+/// The bit by which only the owner of a file in a directory can replace it. Source: inode(7), `S_ISVTX`.
+const STICKY: u32 = 0o1000;
+
 /// Words in the names of keys that somebody makes up for a secret.
 const SECRET_WORDS: [&str; 5] = ["key", "token", "secret", "password", "auth"];
 
@@ -69,6 +75,14 @@ impl<T> Set<T> {
     }
 }
 
+/// Whether the directory of a file lets others put another one there that belongs to the same owner, such as one from a
+/// checkout. In a directory with the sticky bit they cannot.
+fn others_can_replace(path: &Path) -> bool {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let metadata = std::fs::metadata(parent.unwrap_or(Path::new(".")));
+    metadata.is_ok_and(|parent| parent.mode() & (WRITABLE_BY_ALL | STICKY) == WRITABLE_BY_ALL)
+}
+
 /// A settings file as it was read.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -102,6 +116,8 @@ impl Source {
             () if metadata.mode() & WRITABLE_BY_OTHERS != 0 => Some("others than its owner can write it"),
             () => None,
         };
+        let refused =
+            refused.or_else(|| others_can_replace(path).then_some("others can put another file in its place"));
         if let Some(what) = refused {
             let path = path.to_owned();
             return Err(FileError::Untrusted { path, what });
@@ -343,6 +359,25 @@ mod tests {
                 "{}",
                 path.display()
             );
+        }
+    }
+
+    #[test]
+    fn a_file_where_others_can_put_another_is_not_believed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("factory.toml");
+        std::fs::write(&file, "").unwrap();
+        for (mode, is_trusted) in [
+            (0o700, true),
+            (0o775, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o703, false),
+        ] {
+            std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let read = Source::read(&file);
+            assert_eq!(read.is_ok(), is_trusted, "{mode:o}: {read:?}");
         }
     }
 }

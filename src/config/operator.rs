@@ -275,7 +275,8 @@ impl Reader<'_> {
             set_option(&mut scratch, name, value).map_err(|refusal| FileError::Invalid {
                 path: self.source.path.clone(),
                 line: line_of(&option.origin),
-                what: refusal.what,
+                // A key may have been put in the wrong place: no value is repeated.
+                what: refusal.what.replace(&format!("`{value}`"), "this"),
                 remedy: refusal
                     .remedy
                     .unwrap_or_else(|| "see docs/providers.md for its values".to_owned()),
@@ -401,7 +402,7 @@ mod tests {
             ),
             (
                 "wait = \"soon\"",
-                "line 1: `wait`: `soon` is not a duration",
+                "line 1: `wait`: this is not a duration",
                 "configuration.md",
             ),
             (
@@ -411,7 +412,7 @@ mod tests {
             ),
             (
                 "disk_floor = \"1 GB\"",
-                "line 1: `disk_floor`: `1 GB` is not a size",
+                "line 1: `disk_floor`: this is not a size",
                 "configuration.md",
             ),
             (
@@ -483,7 +484,7 @@ mod tests {
             ),
             (
                 "[providers.a]\nprovider = \"openai\"\n[providers.a.options]\ndelivery = \"pigeon\"",
-                "line 4: `pigeon` is no value of the provider option `delivery`",
+                "line 4: this is no value of the provider option `delivery`",
                 "providers.md",
             ),
             (
@@ -510,6 +511,20 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.to_string().contains(what), "{text}: {error}");
             assert!(error.hint().unwrap().contains(hint), "{text}: {:?}", error.hint());
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_not_repeated() {
+        for text in [
+            "timeout = \"hunter2\"",
+            "disk_floor = \"hunter2\"",
+            "provider = \"openai\"\nbase_url = \"https://h.example/v1?key=hunter2\"",
+            "provider = \"openai\"\nbase_url = \"https://h.example/v1#hunter2\"",
+            "provider = \"openai\"\nprovider_options = { json = \"hunter2\" }",
+        ] {
+            let told = read(text).unwrap_err().to_string();
+            assert!(!told.contains("hunter2"), "{told}");
         }
     }
 

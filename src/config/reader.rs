@@ -53,6 +53,7 @@ impl Reader<'_> {
         self.parsed(key, text, |text| match () {
             () if text.trim().is_empty() || text.contains(char::is_control) => Err("it is no address"),
             () if has_user(text) => Err("a user name or password has no place in this file"),
+            () if text.contains(['?', '#']) => Err("an address ends with its path: what comes behind could be a key"),
             () => Ok(text.to_owned()),
         })
     }
@@ -86,6 +87,8 @@ impl Reader<'_> {
     ) -> Read<Option<Set<T>>> {
         let Some(text) = text else { return Ok(None) };
         let value = parse(text.get_ref()).map_err(|why| {
+            // A key may have been put in the wrong place: no value is repeated.
+            let why = why.to_string().replace(&format!("`{}`", text.get_ref()), "this");
             let what = format!("`{key}`: {why}");
             self.source
                 .invalid(text.span(), what, "correct it; docs/configuration.md has every setting")

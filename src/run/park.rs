@@ -12,7 +12,7 @@ use crate::journal::{Journal, JournalError};
 use crate::llm::Provider;
 use crate::types::{FailureClass, Sha256};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The entry by which a run, or a planner's, is parked.
 pub(super) const PARKED: &str = "run.parked";
@@ -55,7 +55,7 @@ pub(super) fn left(journal: &Journal, key: Sha256, now_ms: u64) -> Result<Option
 }
 
 /// Why nothing is asked before a wait of an earlier run is over.
-pub(super) fn still_limited(until_ms: u64) -> Failure {
+pub(super) fn still_limited(until_ms: u64, then: &str) -> Failure {
     Failure::plain(
         FailureClass::ProviderTransient,
         format!(
@@ -63,12 +63,24 @@ pub(super) fn still_limited(until_ms: u64) -> Failure {
             time(until_ms)
         ),
     )
-    .with_hint("run the order again then; --fresh asks at once")
+    .with_hint(format!("{then} then; --fresh asks at once"))
+}
+
+/// What to do about a limit that nobody waits for here.
+pub(super) fn come_back(until_ms: u64, then: &str) -> String {
+    format!(
+        "{then} after {}, when the provider's limit is over; nothing is asked before",
+        time(until_ms)
+    )
 }
 
 /// Waits until a time, or for the operator's signal.
 pub(super) async fn until(until_ms: u64, now_ms: fn() -> u64, cancel: &mut Cancel) -> Result<(), Failure> {
-    while let Some(left) = until_ms.checked_sub(now_ms()).filter(|left| *left > 0) {
+    // Whatever happens to the clock meanwhile: nobody waits for longer than the longest wait.
+    let end = Instant::now() + Duration::from_millis(until_ms.saturating_sub(now_ms()).min(LONGEST_MS));
+    while let Some(left) = until_ms.checked_sub(now_ms()).filter(|left| *left > 0)
+        && Instant::now() < end
+    {
         tokio::select! {
             biased;
             signal = cancel.wait() => return Err(interrupted(signal)),

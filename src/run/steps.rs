@@ -13,7 +13,7 @@ use super::park::{self, PARKED, Parked, RESUMED};
 use super::past::latest;
 use super::recover::{Reported, kept};
 use super::room;
-use super::state::{Event, Patience};
+use super::state::{Event, Patience, rest};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::ChangeSet;
 use crate::durable::crash_point;
@@ -59,6 +59,9 @@ pub(super) enum Hand {
 
 /// What a step leads to.
 pub(super) type Step = Result<Event, Fault>;
+
+/// What an operator does about a limit.
+const AGAIN: &str = "run the order again";
 
 /// How many tokens an answer may cost when the provider can be told: the largest proposal, with room for reasoning.
 const MAX_OUTPUT_TOKENS: u32 = 128_000;
@@ -246,11 +249,20 @@ impl Run<'_> {
                     .unwrap_or_else(|| "run the order again later".to_owned());
                 let failure = failure.with_hint(hint);
                 let delay = backoff(patience.failed + 1, error.retry_after(), random());
-                self.last = Some(failure);
-                Ok(match error.is_limit() {
-                    true => Event::Limited(delay),
-                    false => Event::Unanswered(delay),
-                })
+                if !error.is_limit() {
+                    self.last = Some(failure);
+                    return Ok(Event::Unanswered(delay));
+                }
+                self.last = Some(match rest(&self.setup.rules, patience, delay, true) {
+                    Some(_) => failure,
+                    // The run ends here, and whoever starts the next one is to know when that makes sense.
+                    None => {
+                        let parked = self.parked(delay, &failure);
+                        self.journal(Framed::Fact, PARKED, Some(attempt), json!(parked))?;
+                        failure.with_hint(park::come_back(parked.until_ms, AGAIN))
+                    }
+                });
+                Ok(Event::Limited(delay))
             }
             // The provider did answer, with something that is no text.
             FailureClass::Proposal => Err(Fault::new(Stage::LlmOutputInvalid, failure)),
@@ -268,17 +280,26 @@ impl Run<'_> {
         let Some(left) = park::left(&self.journal, key, now)? else {
             return Ok(None);
         };
-        self.last = Some(park::still_limited(now + milliseconds(left)));
+        self.last = Some(park::still_limited(now + milliseconds(left), AGAIN));
         Ok(Some(Event::Limited(left)))
+    }
+
+    fn parked(&self, delay: Duration, reason: &Failure) -> Parked {
+        Parked {
+            key: park::key(self.provider, self.setup.model.as_deref()),
+            until_ms: now_ms() + milliseconds(delay),
+            reason: reason.sentence(),
+        }
     }
 
     /// Lets the provider recover for longer than a run usually waits: the time is recorded, so that nobody asks before.
     pub(super) async fn park(&mut self, attempt: u32, delay: Duration) -> Step {
-        let parked = Parked {
-            key: park::key(self.provider, self.setup.model.as_deref()),
-            until_ms: now_ms() + milliseconds(delay),
-            reason: self.last.as_ref().map(Failure::sentence).unwrap_or_default(),
-        };
+        let reason = self
+            .last
+            .take()
+            .unwrap_or_else(|| Failure::plain(FailureClass::ProviderTransient, "it said so"));
+        let parked = self.parked(delay, &reason);
+        self.last = Some(reason);
         self.journal(Framed::Fact, PARKED, Some(attempt), json!(parked))?;
         crash_point("the run is parked");
         (self.observe)(&Told::Parked {

@@ -15,7 +15,7 @@ pub enum SizeError {
     #[error("`{0}` is not a size: write a whole number and B, KiB, MiB, GiB or TiB, as in 512MiB")]
     Size(String),
     /// Not a number followed by a unit of time.
-    #[error("`{0}` is not a duration: write a whole number and ms, s, m or h, as in 10m")]
+    #[error("`{0}` is not a duration: write a whole number and ms, s, m, h or d, as in 10m")]
     Duration(String),
 }
 

@@ -180,7 +180,7 @@ fn a_planner_waits_for_a_limit_or_leaves_it_to_its_next_run() {
     ];
     place
         .call(&[&fixed[..], &["--one-shot"]].concat())
-        .explains(75, &["429", "slow down"]);
+        .explains(75, &["429", "slow down", "plan again after 2"]);
     let ended = place.call(&[&fixed[..], &["--json"]].concat()).succeeded();
     let (parked, resumed) = (ended.text().find("run.parked"), ended.text().find("run.resumed"));
     assert!(parked.is_some() && parked < resumed, "{}", ended.text());

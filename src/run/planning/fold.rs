@@ -1,6 +1,7 @@
 //! What the journal tells of planners' runs.
 
 use super::super::fold::{FoldError, body};
+use super::super::park::{PARKED, Parked};
 use super::event::PlanSummary;
 use crate::journal::Recorded;
 use crate::types::RunId;
@@ -25,6 +26,9 @@ pub struct PlanOverview {
     pub last: String,
     /// Attempts that were begun.
     pub attempts: u32,
+    /// Until when it waits for the provider's limit, in milliseconds since 1970-01-01 UTC, unless it goes on by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_until_ms: Option<u64>,
     /// How it ended; absent while it is under way, and for ever when it was killed.
     pub summary: Option<PlanSummary>,
 }
@@ -46,6 +50,7 @@ pub fn plan_overviews(entries: &[Recorded]) -> Result<Vec<PlanOverview>, FoldErr
                 last_ms: entry.at_ms,
                 last: entry.kind.clone(),
                 attempts: 0,
+                parked_until_ms: None,
                 summary: None,
             };
             plans.insert(entry.run, plan);
@@ -53,6 +58,10 @@ pub fn plan_overviews(entries: &[Recorded]) -> Result<Vec<PlanOverview>, FoldErr
             plan.last_ms = entry.at_ms;
             plan.last.clone_from(&entry.kind);
             plan.attempts = plan.attempts.max(entry.attempt.unwrap_or(0));
+            plan.parked_until_ms = match entry.kind.as_str() {
+                PARKED => Some(body::<Parked>(entry)?.until_ms),
+                _ => None,
+            };
             if entry.kind == "plan.completed" {
                 plan.summary = Some(body(entry)?);
             }

@@ -58,6 +58,9 @@ pub(super) const PLANS: &str = "plans";
 /// How many complaints are told as the reason of a failure; all of them are in the artifacts.
 const MAX_TOLD: usize = 20;
 
+/// What an operator does about a limit.
+const AGAIN: &str = "plan again";
+
 /// How much is told of a model's reason, in characters.
 const MAX_REASON: usize = 2000;
 
@@ -546,7 +549,7 @@ impl<'a> Planning<'a> {
         let key = park::key(self.provider, self.setup.model.as_deref());
         let now = now_ms();
         let left = park::left(&self.journal, key, now).map_err(unreadable)?;
-        Ok(left.map(|left| (left, park::still_limited(now + milliseconds(left)))))
+        Ok(left.map(|left| (left, park::still_limited(now + milliseconds(left), AGAIN))))
     }
 
     /// Lets the provider recover, if there is patience left.
@@ -558,6 +561,12 @@ impl<'a> Planning<'a> {
     ) -> Result<Patience, Failure> {
         let rules = &self.setup.rules;
         let Some((patience, rest)) = rest(rules, patience, delay, is_limit) else {
+            if is_limit {
+                // Whoever plans again is to know when that makes sense.
+                let parked = self.parked(delay, &failure);
+                self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
+                return Err(failure.with_hint(park::come_back(parked.until_ms, AGAIN)));
+            }
             let hint = failure.hint.clone().unwrap_or_else(|| "plan again later".to_owned());
             return Err(failure.with_hint(hint));
         };
@@ -579,13 +588,17 @@ impl<'a> Planning<'a> {
         Ok(patience)
     }
 
-    /// Lets the provider recover for longer than this usually waits: the time is recorded, so that nobody asks before.
-    async fn park(&mut self, attempt: u32, delay: Duration, failure: &Failure) -> Result<(), Failure> {
-        let parked = Parked {
+    fn parked(&self, delay: Duration, reason: &Failure) -> Parked {
+        Parked {
             key: park::key(self.provider, self.setup.model.as_deref()),
             until_ms: now_ms() + milliseconds(delay),
-            reason: failure.sentence(),
-        };
+            reason: reason.sentence(),
+        }
+    }
+
+    /// Lets the provider recover for longer than this usually waits: the time is recorded, so that nobody asks before.
+    async fn park(&mut self, attempt: u32, delay: Duration, failure: &Failure) -> Result<(), Failure> {
+        let parked = self.parked(delay, failure);
         self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
         (self.observe)(&PlanEvent::Parked {
             attempt,

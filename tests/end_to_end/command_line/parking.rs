@@ -73,8 +73,16 @@ fn a_run_is_parked_until_the_limit_is_over_and_goes_on_by_itself() {
 fn one_shot_ends_with_the_code_for_later() {
     let (place, server) = (Place::new(), limiting(3600));
     let ended = run(&place, &server, &["--one-shot"]);
-    ended.explains_in_json(75, "provider_transient", &["429", "slow down"]);
+    ended.explains_in_json(
+        75,
+        "provider_transient",
+        &["429", "slow down", "run the order again after 2"],
+    );
     assert!(!told(&ended).contains(&"run.parked".to_owned()));
+    // Whoever comes before the time is told so, and nothing is asked.
+    let again = run(&place, &server, &["--one-shot"]);
+    again.explains_in_json(75, "provider_transient", &["wait until", "run the order again then"]);
+    assert!(!told(&again).contains(&"proposal.requested".to_owned()));
     assert_eq!(server.requests().len(), 1);
 }
 
