@@ -3,6 +3,7 @@
 //! - Nothing here acts: no files, no clocks, no processes.
 //! - Each type is parsed once, at the edge; afterwards it carries the proof that it is well-formed.
 
+mod credential;
 mod digest;
 mod failure;
 mod id;
@@ -14,6 +15,7 @@ mod size;
 mod template;
 mod text;
 
+pub use credential::{Credential, credential_in, credential_name, end_without_credentials, without_credentials};
 pub use digest::{DigestError, Sha256};
 pub use failure::{FailureClass, Problem};
 pub use id::{IdError, ObjectId, RunId};
