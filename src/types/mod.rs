@@ -6,6 +6,7 @@
 mod credential;
 mod digest;
 mod failure;
+mod fold;
 mod id;
 mod money;
 mod nearest;
@@ -18,6 +19,7 @@ mod text;
 pub use credential::{Credential, credential_in, credential_name, end_without_credentials, without_credentials};
 pub use digest::{DigestError, Sha256};
 pub use failure::{FailureClass, Problem};
+pub use fold::fold_name;
 pub use id::{IdError, ObjectId, RunId};
 pub use money::{MoneyError, NanoUsd};
 pub use nearest::{nearest_in_message, nearest_word};
