@@ -2,9 +2,9 @@
 //!
 //! - A build server, an editor, a shell or git starts what such a file says, outside of every sandbox and with somebody's
 //!   rights, as soon as the branch is pushed, opened or entered. A verdict on the code says nothing about that.
-//! - Names are compared without regard to case, as some file systems do.
+//! - Names are compared as the file systems do that take the most for one: without regard to case and spelling.
 
-use crate::types::RepoPath;
+use crate::types::{RepoPath, fold_name};
 
 /// Directories, by the path that they end with, and who runs what lies in them.
 const DIRECTORIES: [(&str, &str); 14] = [
@@ -25,23 +25,27 @@ const DIRECTORIES: [(&str, &str); 14] = [
 ];
 
 /// Files, by name in any directory, and who runs what they say.
-const FILES: [(&str, &str); 26] = [
+const FILES: [(&str, &str); 30] = [
     (".gitmodules", "git, for submodules"),
     (".envrc", "a shell that enters the directory"),
     (".mise.toml", "a shell that enters the directory"),
+    (".mise.local.toml", "a shell that enters the directory"),
     ("mise.toml", "a shell that enters the directory"),
+    ("mise.local.toml", "a shell that enters the directory"),
     (".pre-commit-config.yaml", "git, as hooks"),
     (".pre-commit-config.yml", "git, as hooks"),
-    ("lefthook.yml", "git, as hooks"),
-    ("lefthook.yaml", "git, as hooks"),
-    (".lefthook.yml", "git, as hooks"),
     (".gitlab-ci.yml", "a build server"),
     (".travis.yml", "a build server"),
     (".drone.yml", "a build server"),
     (".cirrus.yml", "a build server"),
     (".appveyor.yml", "a build server"),
     ("appveyor.yml", "a build server"),
+    (".woodpecker.yml", "a build server"),
+    (".woodpecker.yaml", "a build server"),
     ("azure-pipelines.yml", "a build server"),
+    ("azure-pipelines.yaml", "a build server"),
+    ("buildkite.yml", "a build server"),
+    ("buildkite.yaml", "a build server"),
     ("bitbucket-pipelines.yml", "a build server"),
     ("jenkinsfile", "a build server"),
     (".devcontainer.json", "an editor"),
@@ -54,11 +58,31 @@ const FILES: [(&str, &str); 26] = [
     (".yarnrc.yml", "yarn"),
 ];
 
+/// Files that mean nothing without their directory, by the path that they end with, and who runs what they say.
+const PLACES: [(&str, &str); 6] = [
+    (".mise/config.toml", "a shell that enters the directory"),
+    (".mise/config.local.toml", "a shell that enters the directory"),
+    ("mise/config.toml", "a shell that enters the directory"),
+    ("mise/config.local.toml", "a shell that enters the directory"),
+    (".config/mise.toml", "a shell that enters the directory"),
+    (".helix/languages.toml", "an editor"),
+];
+
 /// Who runs what the path holds without being asked to; nothing when nobody does.
 pub fn runs_unasked(path: &RepoPath) -> Option<&'static str> {
-    let path = path.as_str().to_lowercase();
+    let path = fold_name(path.as_str());
     let name = path.rsplit('/').next().unwrap_or(&path);
     if let Some((_, who)) = FILES.iter().find(|(file, _)| *file == name) {
+        return Some(who);
+    }
+    if is_lefthook(name) {
+        return Some("git, as hooks");
+    }
+    let is_there = |place: &str| {
+        path.strip_suffix(place)
+            .is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    };
+    if let Some((_, who)) = PLACES.iter().find(|(place, _)| is_there(place)) {
         return Some(who);
     }
     let within = |directory: &str| {
@@ -70,6 +94,16 @@ pub fn runs_unasked(path: &RepoPath) -> Option<&'static str> {
     };
     let found = DIRECTORIES.iter().find(|(directory, _)| within(directory));
     found.map(|(_, who)| *who)
+}
+
+/// Whether it is a file of Lefthook, which takes `lefthook.yml` and its like in four formats, hidden or not, and beside each
+/// one that is local. Source: Lefthook's documentation, "Configuration".
+fn is_lefthook(name: &str) -> bool {
+    let visible = name.strip_prefix('.').unwrap_or(name);
+    let Some((stem, format)) = visible.split_once('.') else {
+        return false;
+    };
+    ["lefthook", "lefthook-local"].contains(&stem) && ["yml", "yaml", "toml", "json", "jsonc"].contains(&format)
 }
 
 #[cfg(test)]
@@ -92,6 +126,22 @@ mod tests {
             ".vscode/tasks.json",
             "Jenkinsfile",
             ".husky/pre-commit",
+            ".v\u{17f}code/tasks.json",
+            ".hus\u{212a}y/pre-commit",
+            ".woodpecker.yml",
+            ".woodpecker/build.yaml",
+            "mise.local.toml",
+            ".mise.local.toml",
+            "a/.mise/config.toml",
+            ".config/mise/config.toml",
+            ".config/mise.toml",
+            "lefthook.toml",
+            ".lefthook.json",
+            "lefthook-local.yml",
+            ".lefthook-local.yaml",
+            "azure-pipelines.yaml",
+            "buildkite.yml",
+            ".helix/languages.toml",
         ] {
             assert!(of(path).is_some(), "{path}");
         }
@@ -108,6 +158,9 @@ mod tests {
             "docs/jenkinsfile.md",
             ".gitignore",
             "husky/pre-commit",
+            "lefthook.rs",
+            "promise/config.toml",
+            "languages.toml",
         ] {
             assert_eq!(of(path), None, "{path}");
         }

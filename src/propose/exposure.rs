@@ -1,11 +1,14 @@
 //! What must not be shown to a model, although the order names it.
 
-use super::credential::{credential_in, credential_name};
+use super::context::MAX_CONTEXT_BYTES;
 use crate::change::BaseEntry;
 use crate::order::WorkOrder;
-use crate::types::{RepoPath, escape_control};
+use crate::types::{RepoPath, credential_in, credential_name, escape_control};
 use serde_json::Value;
 use std::fmt;
+
+/// How far behind what is shown of a file a credential in it may end, in bytes: several times the longest token.
+const MARGIN: usize = 4 << 10;
 
 /// Something that the order would show and that must not be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +91,10 @@ fn of_file(path: &RepoPath, content: &[u8]) -> Option<Why> {
     if let Some(what) = credential_name(path) {
         return Some(Why::Name(what));
     }
-    let found = credential_in(&String::from_utf8_lossy(content))?;
-    Some(Why::Text {
+    // What lies beyond is never shown, but a credential at the end has to be seen whole to be known.
+    let shown = &content[..content.len().min(MAX_CONTEXT_BYTES + MARGIN)];
+    let found = credential_in(&String::from_utf8_lossy(shown))?;
+    (found.start < MAX_CONTEXT_BYTES).then_some(Why::Text {
         line: found.line,
         what: found.what,
     })
@@ -207,6 +212,16 @@ mod tests {
         }
         assert_eq!(order("provenance", json!({"spec": TOKEN})), []);
         assert_eq!(order("notes", json!("nothing")), []);
+    }
+
+    #[test]
+    fn a_file_is_looked_at_as_far_as_it_can_be_shown() {
+        let at = |before: usize| {
+            let text = format!("{} {TOKEN}", "x".repeat(before - 1));
+            of("i", &[("a", file(&text))]).len()
+        };
+        assert_eq!(at(MAX_CONTEXT_BYTES - 10), 1, "its first ten bytes are shown");
+        assert_eq!(at(MAX_CONTEXT_BYTES), 0, "nothing of it is shown");
     }
 
     #[test]

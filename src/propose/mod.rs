@@ -10,7 +10,6 @@
 mod answer;
 mod check;
 mod context;
-mod credential;
 mod draft;
 mod edits;
 mod exposure;
@@ -19,10 +18,10 @@ mod prompt;
 pub mod schema;
 mod scope;
 
+pub use crate::types::{Credential, credential_in, credential_name, without_credentials};
 pub use answer::{MAX_ANSWER_BYTES, MAX_FILE_BYTES, MAX_PROPOSAL_BYTES, Proposal, ProposeError, parse_answer};
 pub use check::{CheckError, Refusal, Refusals, check};
 pub use context::{ContextFile, MAX_CONTEXT_BYTES, Shown, read_context};
-pub use credential::{Credential, credential_in, credential_name, without_credentials};
 pub use draft::{Draft, Edit, Form, Operation};
 pub use exposure::{Exposure, Why, exposures};
 pub use prompt::{FailureBrief, Prompt, prompt, template_digest};

@@ -73,7 +73,10 @@ impl Fault {
             Phase::Acceptance => (Stage::AcceptanceFailed, "what the order asks for has to hold"),
         };
         let hint = match class {
-            FailureClass::Limit => format!("the command {}; make it need less of that", finding.reason),
+            // Which limit it was says what the command does, and that is not told of a check that is hidden.
+            FailureClass::Limit if finding.hidden == Hidden::Nothing => {
+                format!("the command {}; make it need less of that", finding.reason)
+            }
             _ => rule.to_owned(),
         };
         let command = finding.argv.as_ref().map(|argv| argv.join(" "));
@@ -137,5 +140,30 @@ impl From<JournalError> for Fault {
 impl From<ArtifactError> for Fault {
     fn from(error: ArtifactError) -> Self {
         Fault::exception(Failure::new(&error, Situation::Storage))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_check_that_is_not_hidden_tells_which_limit_ended_it() {
+        let brief = |hidden| {
+            let finding = Finding {
+                phase: Phase::Acceptance,
+                argv: Some(vec!["secret-check".to_owned()]),
+                exit_code: None,
+                reason: "was ended by the limit on wall-clock time".to_owned(),
+                excerpt: String::new(),
+                hidden,
+            };
+            format!("{:?}", Fault::judged(FailureClass::Limit, finding).brief)
+        };
+        assert!(brief(Hidden::Nothing).contains("wall-clock"));
+        for hidden in [Hidden::Output, Hidden::Everything] {
+            assert!(!brief(hidden).contains("wall-clock"), "{hidden:?}");
+        }
+        assert!(!brief(Hidden::Everything).contains("secret-check"));
     }
 }

@@ -21,12 +21,12 @@ use crate::journal::{Entry, JournalError, Phase as Framed};
 use crate::llm::{Answer, LlmError, Request, Schema, backoff, request_digest};
 use crate::order::Version;
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
-use crate::propose::{self, CheckError, Draft, Form, Operation, Proposal, without_credentials};
+use crate::propose::{self, CheckError, Draft, Form, Operation, Proposal};
 use crate::sandbox::{Sandbox, Tree};
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
 use crate::verify::{
-    self, Bench, Candidate as Judged, Checks, Evidence, Finding, Kept, Passed, Phase, Progress, Recalled, RungState,
-    Verdict, VerifyError, rungs,
+    self, Bench, Candidate as Judged, Checks, Evidence, Kept, Passed, Phase, Progress, Recalled, RungState, Verdict,
+    VerifyError, rungs,
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
 use serde_json::{Value, json};
@@ -691,18 +691,13 @@ fn blocked(summary: &str) -> Failure {
     .with_hint("correct the order, or ask anew with --fresh")
 }
 
-/// The verdict without the credentials that a command printed: what failed is recorded, and shown to the model. Everything it
-/// printed is in the artifacts.
+/// The verdict without the credentials that a command printed.
 fn presentable(verdict: Verdict) -> Verdict {
-    let struck = |finding: Finding| Finding {
-        excerpt: without_credentials(&finding.excerpt),
-        ..finding
-    };
     match verdict {
         Verdict::Passed(passed, evidence) => Verdict::Passed(passed, evidence),
-        Verdict::Rejected(finding, evidence) => Verdict::Rejected(struck(finding), evidence),
-        Verdict::Limited(limit, finding, evidence) => Verdict::Limited(limit, struck(finding), evidence),
-        Verdict::Flaky(finding, evidence) => Verdict::Flaky(struck(finding), evidence),
+        Verdict::Rejected(finding, evidence) => Verdict::Rejected(finding.without_credentials(), evidence),
+        Verdict::Limited(limit, finding, evidence) => Verdict::Limited(limit, finding.without_credentials(), evidence),
+        Verdict::Flaky(finding, evidence) => Verdict::Flaky(finding.without_credentials(), evidence),
     }
 }
 

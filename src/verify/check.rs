@@ -1,8 +1,9 @@
 //! One command that judges, and whether it showed what it has to show.
 
+use crate::order::json::Document;
 use crate::order::{AcceptanceCommand, Baseline, Expect, TextMatch, Visibility};
 use crate::sandbox::{Captured, Command, Outcome, Report};
-use crate::types::{RepoPath, escape_control};
+use crate::types::{RepoPath, escape_control, without_credentials};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -118,7 +119,8 @@ impl Check {
         if let Some(cut) = cut(stdout) {
             return Some(cut);
         }
-        let document: Value = match serde_json::from_slice(&stdout.to_bytes()) {
+        let bytes = stdout.to_bytes();
+        let document: Value = match serde_json::from_slice(&bytes) {
             Ok(document) => document,
             Err(error) => {
                 return Some(format!(
@@ -126,6 +128,17 @@ impl Check {
                 ));
             }
         };
+        // Of a key that stands twice one reader sees the first value and another one the last.
+        let strictly = Document::read_bytes(&bytes, bytes.len()).and_then(|read| read.finish(Some(())));
+        if let Err(defects) = strictly {
+            // Only where it is: the text of a defect may quote what was written.
+            let place = defects.listed.first().map(|defect| defect.place);
+            let (line, column) = place.map_or((1, 1), |place| (place.line, place.column));
+            return Some(format!(
+                "wrote JSON that cannot be judged, at line {line} column {column}: a key stands twice in one object, or there \
+                 are too many values"
+            ));
+        }
         let differs = |(pointer, wanted): &(&String, &Value)| document.pointer(pointer) != Some(wanted);
         let (pointer, wanted) = self.expect.json.iter().find(differs)?;
         let found = document.pointer(pointer).map_or_else(|| "nothing".to_owned(), quoted);
@@ -153,10 +166,23 @@ fn cut(stdout: &Captured) -> Option<String> {
 }
 
 fn quoted(value: &Value) -> String {
-    let text = escape_control(&value.to_string());
+    let text = escape_control(&struck(value).to_string());
     match text.char_indices().nth(QUOTED) {
         None => text,
         Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// The value without the credentials in its texts: they are known by their shape, which escaping and cutting take away.
+fn struck(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(without_credentials(text)),
+        Value::Array(items) => items.iter().map(struck).collect(),
+        Value::Object(members) => {
+            let member = |(name, member): (&String, &Value)| (without_credentials(name), struck(member));
+            Value::Object(members.iter().map(member).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
@@ -206,6 +232,40 @@ mod tests {
         Check {
             expect,
             ..Check::plain(vec!["a".to_owned()])
+        }
+    }
+
+    fn with_json(pointer: &str, value: Value) -> Check {
+        check(Expect {
+            json: BTreeMap::from([(pointer.to_owned(), value)]),
+            ..Expect::default()
+        })
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_holds_nothing() {
+        let check = with_json("/a", json!(1));
+        assert_eq!(check.unmet(&report(0, "{\"a\":1}")), None);
+        for twice in [
+            "{\"a\":2,\"a\":1}",
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":1,\"b\":[{\"c\":1,\"c\":2}]}",
+        ] {
+            let why = check.unmet(&report(0, twice)).expect(twice);
+            assert!(why.contains("a key stands twice"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_credential_in_a_value_is_struck_out_before_it_is_escaped_and_cut() {
+        let token = "ghp_a1b2c3d4e5f6g7h8i9j0a1b2c3d4e5f6";
+        let check = with_json("/a", json!("ok"));
+        for before in ["", "\\n", &"x ".repeat(QUOTED / 2 - 10)] {
+            let why = check
+                .unmet(&report(0, &format!("{{\"a\":\"{before}{token}\"}}")))
+                .expect("another value");
+            assert!(why.contains("[struck out"), "{why}");
+            assert!(!why.contains("ghp_"), "{why}");
         }
     }
 

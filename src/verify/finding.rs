@@ -4,7 +4,7 @@ use super::check::Check;
 use super::evidence::{ConditionRecord, Phase};
 use crate::order::Visibility;
 use crate::sandbox::{Captured, LimitKind, Outcome, Report, SetupFailure};
-use crate::types::Sha256;
+use crate::types::{Sha256, end_without_credentials, without_credentials};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of each output stream that are quoted, from its end: the last lines of a test report say what failed.
@@ -98,6 +98,16 @@ impl Finding {
         }
     }
 
+    /// The same without the credentials that a command printed. What failed is recorded, printed and shown to the model; all
+    /// that the command wrote is in the artifacts.
+    pub fn without_credentials(self) -> Self {
+        Finding {
+            reason: without_credentials(&self.reason),
+            excerpt: without_credentials(&self.excerpt),
+            ..self
+        }
+    }
+
     /// What is told of it: what the command wrote, after why that is not enough where its exit code does not say so.
     pub fn excerpt_with_reason(&self) -> String {
         let by_exit = self.exit_code.map(|code| format!("exited with code {code}"));
@@ -167,13 +177,15 @@ fn excerpt(report: &Report) -> String {
     quoted.collect::<Vec<_>>().join("\n")
 }
 
+/// The end of what was written, without the credentials in it: those are struck out before the text is cut, because half of
+/// one has no shape.
 fn tail(captured: &Captured) -> String {
     let bytes = captured.to_bytes();
-    let start = bytes.len().saturating_sub(EXCERPT);
-    let text = String::from_utf8_lossy(&bytes[start..]).into_owned();
-    match start {
-        0 => text,
-        _ => format!("[...]{text}"),
+    let text = String::from_utf8_lossy(&bytes);
+    let end = end_without_credentials(&text, EXCERPT);
+    match text.len() > EXCERPT {
+        true => format!("[...]{end}"),
+        false => end,
     }
 }
 
@@ -241,6 +253,15 @@ mod tests {
         let excerpt = finding(&long).excerpt;
         assert!(excerpt.ends_with("the last line"), "{excerpt}");
         assert!(excerpt.len() < 2100);
+    }
+
+    #[test]
+    fn a_credential_is_struck_out_wherever_the_excerpt_begins() {
+        let token = "ghp_a1b2c3d4e5f6g7h8i9j0a1b2c3d4e5f6";
+        for behind in (EXCERPT - token.len() - 2)..=EXCERPT {
+            let excerpt = finding(&format!("x {token} {}", "y".repeat(behind))).excerpt;
+            assert!(!excerpt.contains("5f6"), "{behind}: {excerpt}");
+        }
     }
 
     #[test]

@@ -5,9 +5,8 @@ use super::error::WorkspaceError;
 use super::ignored::IgnoreRules;
 use super::repository::{Repository, object_id};
 use crate::change::BaseEntry;
-use crate::types::{ObjectId, RepoPath};
+use crate::types::{ObjectId, RepoPath, fold_name};
 use git2::Tree;
-use unicode_normalization::UnicodeNormalization as _;
 
 /// A view of what a commit contains, read from the object database.
 pub struct Snapshot<'repo> {
@@ -174,7 +173,7 @@ fn collect_lookalikes(
     with_itself: bool,
     found: &mut Vec<(String, git2::TreeEntry<'static>)>,
 ) {
-    let folded = fold(name);
+    let folded = fold_name(name);
     for entry in tree {
         // A name that is not UTF-8 looks like no path of ours.
         if let Ok(other) = std::str::from_utf8(entry.name_bytes())
@@ -190,32 +189,5 @@ fn looks_like(other: &str, name: &str, folded: &str) -> bool {
     if other.is_ascii() && name.is_ascii() {
         return other.eq_ignore_ascii_case(name);
     }
-    fold(other) == folded
-}
-
-/// One text for all names that some file system takes for one. Upper case first, because only it tells that `ß` is `SS`
-/// and that `ſ` is an `s`.
-fn fold(name: &str) -> String {
-    let upper: String = name.nfd().flat_map(char::to_uppercase).collect();
-    let lower: String = upper.chars().flat_map(char::to_lowercase).collect();
-    lower.nfc().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_some_file_system_merges_fold_to_one() {
-        for (one, other) in [
-            ("README", "readme"),
-            ("caf\u{e9}", "cafe\u{301}"),
-            ("Stra\u{df}e", "STRASSE"),
-            ("\u{17f}et", "Set"),
-            ("\u{212a}elvin", "kelvin"),
-        ] {
-            assert_eq!(fold(one), fold(other), "{one} {other}");
-        }
-        assert_ne!(fold("a"), fold("b"));
-    }
+    fold_name(other) == folded
 }

@@ -429,6 +429,34 @@ fn an_acceptance_command_is_run_as_the_order_says_and_has_to_show_what_it_says()
 }
 
 #[test]
+fn a_credential_that_a_command_prints_is_in_no_reason_and_no_artifact_but_its_output() {
+    const TOKEN: &str = "ghp_planted4f2aplanted4f2aplanted4f2a";
+    let place = place();
+    place.write("repository/deploy.json", json!({ "a": TOKEN }).to_string());
+    place.git(&["add", "--all"]);
+    place.git(&["commit", "--quiet", "--message=more"]);
+    let printing = json!([{ "argv": ["cat", "deploy.json"], "expect": { "json": { "/a": "ok" } } }]);
+    order(&place, json!({ "acceptance": printing }));
+    let (ended, _) = run(&place, &[hello()], &[]);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let attempt = artifacts(&ended).join("attempt-1");
+    let output = fs::read_to_string(attempt.join("acceptance-0.stdout")).unwrap();
+    assert!(output.contains(TOKEN), "the control: it was printed");
+    let reason = ended.json()["summary"]["attempts"][0]["reason"].to_string();
+    assert!(reason.contains("[struck out: a token of GitHub]"), "{reason}");
+    assert!(!ended.text().contains("planted4f2a"), "{}", ended.text());
+    for name in [
+        "attempt-1/problem.json",
+        "attempt-1/brief.json",
+        "attempt-1/acceptance.json",
+        "summary.json",
+    ] {
+        let text = fs::read_to_string(artifacts(&ended).join(name)).unwrap();
+        assert!(!text.contains("planted4f2a"), "{name}: {text}");
+    }
+}
+
+#[test]
 fn a_command_has_no_more_time_than_it_says() {
     let place = place();
     let slow = json!([{ "argv": ["sh", "-c", "test -e x.txt && sleep 30; test -e x.txt"], "timeout": "1s" }]);

@@ -6,8 +6,9 @@
 //!
 //! It is a net for accidents, not a proof: a password without a shape passes.
 
-use crate::types::RepoPath;
+use super::RepoPath;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Files that hold credentials, by their whole name in small letters.
 const NAMES: [(&str, &str); 27] = [
@@ -135,6 +136,12 @@ const KEY_WITHIN: usize = 300;
 /// How many letters of base64 in a row are part of a key; no word is as long.
 const KEY_RUN: usize = 40;
 
+/// How long the label of a private key is at most, as in `-----BEGIN OPENSSH PRIVATE KEY-----`.
+const KEY_LABEL: usize = 40;
+
+/// Where something stands that looks like a credential, and what it looks like.
+type Found = (Range<usize>, &'static str);
+
 /// Something in a text that looks like a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
@@ -142,7 +149,8 @@ pub struct Credential {
     pub what: &'static str,
     /// The line in which it begins, from one.
     pub line: usize,
-    range: Range<usize>,
+    /// The byte at which it begins.
+    pub start: usize,
 }
 
 /// What a file holds by its name, when that is credentials. Names are compared without regard to case.
@@ -171,93 +179,152 @@ fn is_in_ssh(path: &str, name: &str) -> bool {
     !is_public && (path.starts_with(".ssh/") || path.contains("/.ssh/"))
 }
 
-/// The first credential in a text.
+/// The first credential in a text. The time that it takes is proportional to the text, whatever stands there.
 pub fn credential_in(text: &str) -> Option<Credential> {
-    credentials(text).into_iter().next()
+    let mut first: Option<Found> = None;
+    // What begins behind the first one found so far is of no interest, so each kind is looked for until its own first.
+    for mut kind in kinds(text) {
+        let earlier = kind.next().filter(|(range, _)| {
+            first
+                .as_ref()
+                .is_none_or(|(found, _)| begin_and_end(range) < begin_and_end(found))
+        });
+        first = earlier.or(first);
+    }
+    let (range, what) = first?;
+    Some(Credential {
+        what,
+        line: 1 + text[..range.start].matches('\n').count(),
+        start: range.start,
+    })
 }
 
 /// The text with all that looks like a credential struck out.
 pub fn without_credentials(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut done = 0;
-    for Credential { what, range, .. } in credentials(text) {
-        if range.start >= done {
-            out.push_str(&text[done..range.start]);
-            out.push_str(&format!("[struck out: {what}]"));
-            done = range.end;
+    struck_from(text, 0)
+}
+
+/// The last `bytes` of a text with all that looks like a credential struck out, also one that begins before them: half of a
+/// credential has no shape, so the whole text is looked at.
+pub fn end_without_credentials(text: &str, bytes: usize) -> String {
+    let mut from = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    struck_from(text, from)
+}
+
+fn struck_from(text: &str, from: usize) -> String {
+    let mut found: Vec<Found> = kinds(text).into_iter().flatten().collect();
+    found.sort_by_key(|(range, _)| begin_and_end(range));
+    let mut out = String::with_capacity(text.len() - from);
+    let mut done = from;
+    let mut covered = 0;
+    for (range, what) in found {
+        // One that begins inside another is struck out with it.
+        if range.start < covered || range.end <= from {
+            continue;
         }
+        covered = range.end;
+        out.push_str(&text[done..range.start.max(done)]);
+        out.push_str(&format!("[struck out: {what}]"));
+        done = range.end;
     }
     out.push_str(&text[done..]);
     out
 }
 
-/// All of them, in the order in which they begin.
-fn credentials(text: &str) -> Vec<Credential> {
-    let mut found: Vec<(Range<usize>, &'static str)> = private_keys(text);
-    let beginnings: Vec<_> = found.iter().map(|(range, _)| range.clone()).collect();
-    found.extend(rests_of_keys(text, &beginnings));
-    found.extend(TOKENS.iter().flat_map(|token| tokens(text, token)));
-    found.extend(aws_ids(text));
-    found.extend(assigned(text));
-    found.sort_by_key(|(range, _)| (range.start, range.end));
-    let credential = |(range, what): (Range<usize>, _)| Credential {
-        what,
-        line: 1 + text[..range.start].matches('\n').count(),
-        range,
-    };
-    found.into_iter().map(credential).collect()
+fn begin_and_end(range: &Range<usize>) -> (usize, usize) {
+    (range.start, range.end)
+}
+
+/// What there is of each kind, each in the order in which it begins.
+///
+/// The text is hostile, and some of it is megabytes: none of them goes over the same bytes again for each hit.
+fn kinds(text: &str) -> Vec<Box<dyn Iterator<Item = Found> + '_>> {
+    let mut kinds: Vec<Box<dyn Iterator<Item = Found> + '_>> =
+        vec![Box::new(private_keys(text)), Box::new(rests_of_keys(text))];
+    for token in &TOKENS {
+        kinds.push(Box::new(tokens(text, token)));
+    }
+    for prefix in ["AKIA", "ASIA"] {
+        kinds.push(Box::new(aws_ids(text, prefix)));
+    }
+    // Of the same length: only the letters of ASCII change.
+    let small: Rc<str> = text.to_ascii_lowercase().into();
+    for (name, what, least) in ASSIGNED {
+        kinds.push(Box::new(assigned(text, small.clone(), name, what, least)));
+    }
+    kinds
 }
 
 /// Private keys in PEM: a line that is the mark, or the mark with base64 behind it, as in a string of a program.
 /// Source: RFC 7468, section 2, and section 10 for PKCS #8; OpenSSH and PGP use the same marks.
-fn private_keys(text: &str) -> Vec<(Range<usize>, &'static str)> {
-    let mut found = Vec::new();
-    for (start, mark) in text.match_indices("-----BEGIN ") {
-        let label = start + mark.len();
-        let Some(length) = text[label..].find("-----").filter(|length| *length <= 40) else {
-            continue;
-        };
-        let is_private = text[label..label + length]
-            .trim_end_matches(" BLOCK")
-            .ends_with("PRIVATE KEY");
-        let behind = label + length + 5;
-        if is_private && (is_a_line(text, start, behind) || has_base64(&text[behind..])) {
-            let end = text[behind..].find("-----END ").map_or(text.len(), |end| behind + end);
-            found.push((start..end, "a private key"));
+fn private_keys(text: &str) -> impl Iterator<Item = Found> + '_ {
+    let mut ends = text.match_indices("-----END ").map(|(at, _)| at).peekable();
+    let mut done = 0;
+    text.match_indices("-----BEGIN ").filter_map(move |(start, mark)| {
+        if start < done {
+            return None;
         }
-    }
-    found
+        let label = start + mark.len();
+        let length = label_length(&text[label..])?;
+        let behind = label + length + 5;
+        let is_key =
+            is_private(&text[label..label + length]) && (is_a_line(text, start, behind) || has_base64(&text[behind..]));
+        if !is_key {
+            return None;
+        }
+        // Marks lie behind one another, so those before this one are before all that follow.
+        while ends.next_if(|end| *end < behind).is_some() {}
+        done = ends.peek().copied().unwrap_or(text.len());
+        Some((start..done, "a private key"))
+    })
 }
 
 /// What is left of private keys whose beginning was cut off, as at the start of the end of a long output: lines of base64
 /// before the mark of their end.
-fn rests_of_keys(text: &str, whole: &[Range<usize>]) -> Vec<(Range<usize>, &'static str)> {
-    let mut found = Vec::new();
-    for (end, mark) in text.match_indices("-----END ") {
-        let label = text[end + mark.len()..].split("-----").next().unwrap_or_default();
-        let is_private = label.trim_end_matches(" BLOCK").ends_with("PRIVATE KEY") && label.len() <= 40;
-        if !is_private || whole.iter().any(|range| range.end == end) {
-            continue;
+fn rests_of_keys(text: &str) -> impl Iterator<Item = Found> + '_ {
+    let mut whole = private_keys(text).map(|(range, _)| range.end).peekable();
+    // Behind the mark before, which is no base64: no line is looked at twice.
+    let mut floor = 0;
+    text.match_indices("-----END ").filter_map(move |(end, mark)| {
+        let from = std::mem::replace(&mut floor, end + mark.len());
+        let label = &text[end + mark.len()..];
+        let is_end = label_length(label).is_some_and(|length| is_private(&label[..length]));
+        while whole.next_if(|one| *one < end).is_some() {}
+        if !is_end || whole.peek() == Some(&end) {
+            return None;
         }
         let mut start = end;
-        for line in text[..end].split_inclusive('\n').rev() {
+        for line in text[from..end].split_inclusive('\n').rev() {
             let body = line.trim();
-            if body.is_empty() || !body.chars().all(is_base64) {
+            let is_cut = from > 0 && start - line.len() == from;
+            if is_cut || body.is_empty() || !body.chars().all(is_base64) {
                 break;
             }
             start -= line.len();
         }
-        if start < end {
-            found.push((start..end, "a private key"));
-        }
-    }
-    found
+        (start < end).then_some((start..end, "a private key"))
+    })
+}
+
+/// How long the label of a mark is, when the mark ends.
+fn label_length(text: &str) -> Option<usize> {
+    let longest = KEY_LABEL + "-----".len();
+    let near = &text.as_bytes()[..text.len().min(longest)];
+    near.windows(5).position(|window| window == b"-----")
+}
+
+fn is_private(label: &str) -> bool {
+    label.trim_end_matches(" BLOCK").ends_with("PRIVATE KEY")
 }
 
 fn is_a_line(text: &str, start: usize, end: usize) -> bool {
-    let before = text[..start].rsplit('\n').next().unwrap_or_default();
-    let after = text[end..].split('\n').next().unwrap_or_default();
-    before.trim().is_empty() && after.trim().is_empty()
+    let is_blank = |character: char| character != '\n' && character.is_whitespace();
+    let before = text[..start].trim_end_matches(is_blank);
+    let after = text[end..].trim_start_matches(is_blank);
+    (before.is_empty() || before.ends_with('\n')) && (after.is_empty() || after.starts_with('\n'))
 }
 
 fn has_base64(text: &str) -> bool {
@@ -272,57 +339,70 @@ fn has_base64(text: &str) -> bool {
     false
 }
 
-fn tokens<'t>(text: &'t str, token: &'t Token) -> impl Iterator<Item = (Range<usize>, &'static str)> + 't {
+fn tokens<'t>(text: &'t str, token: &'static Token) -> impl Iterator<Item = Found> + 't {
+    let mut done = 0;
     text.match_indices(token.prefix).filter_map(move |(start, prefix)| {
+        // What begins inside of a run that was looked at is a part of it, and none when the run is none.
+        if start < done || !begins(text, start) {
+            return None;
+        }
         let rest = &text[start + prefix.len()..];
         let end = rest
             .find(|character| !(token.alphabet)(character))
             .unwrap_or(rest.len());
-        let is_token = end >= token.least && begins(text, start) && is_random(&rest[..end]);
-        is_token.then(|| (start..start + prefix.len() + end, token.what))
+        done = start + prefix.len() + end;
+        let is_token = end >= token.least && is_random(&rest[..end]);
+        is_token.then_some((start..done, token.what))
     })
 }
 
 /// Ids of keys of AWS, which have exactly twenty letters. Source: AWS's "IAM identifiers", "Unique identifiers"; ids in its
 /// manuals end with EXAMPLE.
-fn aws_ids(text: &str) -> Vec<(Range<usize>, &'static str)> {
-    let mut found = Vec::new();
-    for prefix in ["AKIA", "ASIA"] {
-        for (start, _) in text.match_indices(prefix) {
-            let rest = &text[start..];
-            let is_part = |character: char| character.is_ascii_uppercase() || character.is_ascii_digit();
-            let end = rest.find(|character| !is_part(character)).unwrap_or(rest.len());
-            let goes_on = rest[end..].starts_with(|character: char| character.is_ascii_alphanumeric());
-            if end == 20 && !goes_on && begins(text, start) && !rest[..end].ends_with("EXAMPLE") {
-                found.push((start..start + end, "a key of AWS"));
-            }
+fn aws_ids<'t>(text: &'t str, prefix: &'static str) -> impl Iterator<Item = Found> + 't {
+    text.match_indices(prefix).filter_map(move |(start, _)| {
+        if !begins(text, start) {
+            return None;
         }
-    }
-    found
+        let rest = &text[start..];
+        let is_part = |character: char| character.is_ascii_uppercase() || character.is_ascii_digit();
+        let end = rest.find(|character| !is_part(character)).unwrap_or(rest.len());
+        let goes_on = rest[end..].starts_with(|character: char| character.is_ascii_alphanumeric());
+        let is_id = end == 20 && !goes_on && !rest[..end].ends_with("EXAMPLE");
+        is_id.then_some((start..start + end, "a key of AWS"))
+    })
 }
 
-/// What is assigned to names that are known, as in `name = "value"`, `name: value` or `"name": "value"`.
-fn assigned(text: &str) -> Vec<(Range<usize>, &'static str)> {
-    // Of the same length: only the letters of ASCII change.
-    let small = text.to_ascii_lowercase();
-    let mut found = Vec::new();
-    for (name, what, least) in ASSIGNED {
-        for (at, _) in small.match_indices(name) {
-            let rest = &text[at + name.len()..];
-            let value = rest.trim_start_matches(['"', '\'', ' ', '\t']);
-            let Some(value) = value.strip_prefix([':', '=']) else {
+/// What is assigned to a name that is known, as in `name = "value"`, `name: value` or `"name": "value"`. `small` is the text
+/// in small letters.
+fn assigned<'t>(
+    text: &'t str,
+    small: Rc<str>,
+    name: &'static str,
+    what: &'static str,
+    least: usize,
+) -> impl Iterator<Item = Found> + 't {
+    let is_around = |character: char| ['"', '\'', ' ', '\t'].contains(&character);
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        while let Some(at) = small[from..].find(name) {
+            let rest = &text[from + at + name.len()..];
+            from = text.len() - rest.len();
+            let Some(value) = rest.trim_start_matches(is_around).strip_prefix([':', '=']) else {
                 continue;
             };
-            let value = value.trim_start_matches(['"', '\'', ' ', '\t']);
+            let value = value.trim_start_matches(is_around);
             let end = value.find(|character| !is_base64(character) && !"-_.".contains(character));
-            let length = end.unwrap_or(value.len());
-            if length >= least && is_random(&value[..length]) && !value[..length].to_uppercase().contains("EXAMPLE") {
-                let start = text.len() - rest.len() + (rest.len() - value.len());
-                found.push((start..start + length, what));
+            let value = &value[..end.unwrap_or(value.len())];
+            let start = value.as_ptr() as usize - text.as_ptr() as usize;
+            let example = value.to_ascii_uppercase().rfind("EXAMPLE");
+            // A name inside of a value has a part of it as its own value. Only one behind an example can be more than that.
+            from = start + example.unwrap_or(value.len());
+            if example.is_none() && value.len() >= least && is_random(value) {
+                return Some((start..from, what));
             }
         }
-    }
-    found
+        None
+    })
 }
 
 /// Whether a token can begin here: not in the middle of a word.
@@ -333,9 +413,12 @@ fn begins(text: &str, at: usize) -> bool {
 
 /// Whether it has what a random text has: several letters, and a digit. A name in words has none, and `xxxx` only one.
 fn is_random(text: &str) -> bool {
-    let mut different: Vec<char> = text.chars().collect();
-    different.sort_unstable();
-    different.dedup();
+    let mut different: Vec<char> = Vec::with_capacity(5);
+    for character in text.chars() {
+        if different.len() < 5 && !different.contains(&character) {
+            different.push(character);
+        }
+    }
     different.len() >= 5 && text.contains(|character: char| character.is_ascii_digit())
 }
 
@@ -486,6 +569,79 @@ mod tests {
             assert!(struck.contains("[struck out: ") && !struck.contains(&token), "{struck}");
             assert_eq!(credential_in(&struck), None, "{struck}");
         }
+    }
+
+    #[test]
+    fn the_time_is_proportional_to_the_text_whatever_stands_there() {
+        let token = format!("ghp_{BODY}{BODY} ");
+        let (mark, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
+        let bare = format!("{mark}\n");
+        let ended = format!("{end}\n");
+        for shape in [
+            "sk-",
+            "xsk-",
+            "SG.",
+            "ghp_",
+            "AKIA",
+            "hooks.slack.com/services/T",
+            "_authtoken=",
+            "_authtoken=EXAMPLE",
+            "_authtoken ",
+            "-----BEGIN ",
+            "-----END ",
+            mark,
+            &bare,
+            end,
+            &ended,
+            &token,
+            "\n",
+            "a",
+        ] {
+            let took = |bytes: usize| {
+                let text = shape.repeat(bytes / shape.len());
+                let once = || {
+                    let begun = std::time::Instant::now();
+                    credential_in(&text);
+                    without_credentials(&text);
+                    begun.elapsed()
+                };
+                // The shorter of two, because others use the machine.
+                once().min(once())
+            };
+            // A text of eight times the size would take sixty-four times as long if each hit went over all of it.
+            let (one, eight) = (took(32 << 10), took(256 << 10));
+            assert!(eight < one * 24, "{shape:?}: {one:?} and {eight:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_text_has_no_half_of_what_begins_before_it() {
+        let token = format!("ghp_{BODY}{BODY}");
+        let text = format!("{}{token}\nbye", "x ".repeat(100));
+        for bytes in 1..text.len() {
+            let end = end_without_credentials(&text, bytes);
+            assert!(end.len() <= bytes + 40 && end.ends_with('e'), "{end}");
+            assert!(!end.contains("j0"), "{bytes}: {end}");
+        }
+        assert_eq!(
+            end_without_credentials(&text, 10),
+            "[struck out: a token of GitHub]\nbye"
+        );
+        assert_eq!(end_without_credentials(&text, 3), "bye");
+        assert_eq!(end_without_credentials("\u{e9}a", 2), "a", "between characters");
+    }
+
+    #[test]
+    fn what_is_inside_of_a_longer_word_is_found_where_the_word_is_none() {
+        assert!(credential_in(&format!("_authtoken=EXAMPLE_authtoken={BODY}")).is_some());
+        assert!(credential_in(&format!("SG.SG.{BODY}{BODY}.{BODY}")).is_some());
+        let two =
+            format!("sk-{BODY} -----BEGIN PRIVATE KEY-----\nplanted\n-----END PRIVATE KEY-----\nghp_{BODY}{BODY}");
+        let found = credential_in(&two).unwrap();
+        assert_eq!(
+            (found.what, found.line, found.start),
+            ("a key of a model's maker", 1, 0)
+        );
     }
 
     proptest! {
