@@ -2,13 +2,13 @@
 //!
 //! Version 1 can only write, and each of its orders comes after the one before it: neither code can meet it.
 
-use super::chain::{Chain, Files, conditions, promised};
+use super::chain::{Chain, There, conditions, promised};
 use super::commands::commands;
 use super::complaint::{Code, Complaint, Complaints};
 use super::deps::dependencies;
 use super::structure::texts;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How many files a complaint names; the others are counted.
 const MAX_NAMED: usize = 5;
@@ -38,15 +38,33 @@ fn touched(order: &Value) -> BTreeSet<&str> {
 }
 
 /// The files that may be there after an order because of it.
-fn made(order: &Value) -> BTreeSet<String> {
+pub(super) fn made(order: &Value) -> HashSet<String> {
     let written = texts(order, "allowed_files").chain(named(order)).map(str::to_owned);
     written.chain(promised(order)).collect()
 }
 
+/// The orders that may take each file away, the first in the list first.
+pub(super) type Takers<'o> = HashMap<&'o str, Vec<usize>>;
+
+pub(super) fn takers<'o>(chain: &Chain<'o>) -> Takers<'o> {
+    let mut takers = Takers::new();
+    for (place, (_, order)) in chain.orders.iter().enumerate() {
+        for path in gone(order) {
+            takers.entry(path).or_default().push(place);
+        }
+    }
+    takers
+}
+
 /// Whether an order finds what it deletes and renames, and what it uses.
-pub(super) fn check_order(chain: &Chain<'_>, place: usize, there: &Files, add: &mut impl FnMut(Code, String)) {
+pub(super) fn check_order(
+    chain: &Chain<'_>,
+    place: usize,
+    (there, takers): (&There<'_>, &Takers<'_>),
+    add: &mut impl FnMut(Code, String),
+) {
     let order = chain.orders[place].1;
-    for path in gone(order).filter(|path| !there.contains(*path)) {
+    for path in gone(order).filter(|path| !there.contains(path)) {
         let why = "the repository lacks it and no order that comes before promises it";
         add(
             Code::E110,
@@ -54,14 +72,21 @@ pub(super) fn check_order(chain: &Chain<'_>, place: usize, there: &Files, add: &
         );
     }
     let goes: BTreeSet<_> = gone(order).collect();
-    for path in named(order).filter(|path| there.contains(*path) && !goes.contains(path)) {
+    for path in named(order).filter(|path| there.contains(path) && !goes.contains(path)) {
         add(
             Code::E110,
             format!("a file is to be renamed to `{path}`, which exists when the order's turn comes"),
         );
     }
+    let preconditions = conditions(order, "preconditions");
+    let needed: HashSet<_> = preconditions.iter().map(|condition| condition.path).collect();
     for (path, how) in uses(order) {
-        if let Some(earlier) = taken_away(chain, place, &path, there) {
+        // What it makes itself it need not find; what is not there is complained about as such where it is needed.
+        let is_missing = needed.contains(path.as_str()) && !there.contains(&path);
+        if is_missing || chain.effects[place].made.contains(&path) {
+            continue;
+        }
+        if let Some(earlier) = taken_away(chain, place, &path, takers) {
             let id = &chain.orders[earlier].1["id"];
             let id = id.as_str().unwrap_or_default();
             add(
@@ -90,28 +115,14 @@ fn uses(order: &Value) -> Vec<(String, &'static str)> {
 }
 
 /// The order that may take a file away before another finds it.
-fn taken_away(chain: &Chain<'_>, place: usize, path: &str, there: &Files) -> Option<usize> {
-    let order = chain.orders[place].1;
-    // What it makes itself it need not find; what is not there is complained about as such where it is needed.
-    if made(order).contains(path) || (!there.contains(path) && needs_it(order, path)) {
-        return None;
-    }
+fn taken_away(chain: &Chain<'_>, place: usize, path: &str, takers: &Takers<'_>) -> Option<usize> {
     let before = &chain.relation.before;
-    let takes = |earlier: &&usize| gone(chain.orders[**earlier].1).any(|other| other == path);
-    let mut takers = before[place].iter().filter(takes);
-    takers
-        .find(|taker| {
-            let is_after = |between: &&usize| before[**between].contains(taker);
-            let mut between = before[place].iter().filter(is_after);
-            !between.any(|between| made(chain.orders[*between].1).contains(path))
-        })
-        .copied()
-}
-
-fn needs_it(order: &Value, path: &str) -> bool {
-    conditions(order, "preconditions")
-        .iter()
-        .any(|condition| condition.path == path)
+    let takers = takers.get(path).into_iter().flatten().copied();
+    let mut takers = takers.filter(|taker| before[place].contains(taker)).peekable();
+    takers.peek()?;
+    let makes = |earlier: &&usize| chain.effects[**earlier].made.contains(path);
+    let makers: Vec<_> = before[place].iter().filter(makes).collect();
+    takers.find(|taker| !makers.iter().any(|maker| before[**maker].contains(taker)))
 }
 
 /// Orders that change the same files, and of which neither comes after the other.
