@@ -3,11 +3,12 @@
 use super::VERIFY_SCRIPT;
 use super::commands::{commands, is_second};
 use super::complaint::{Code, Complaint, Complaints};
-use super::conflicts;
 use super::deps::{own_modules, places, python_text};
+use super::names::Names;
 use super::normal::normal_path;
 use super::relation::{Relation, Says};
 use super::structure::texts;
+use super::{apart, conflicts};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -151,6 +152,7 @@ impl<'o> Chain<'o> {
 pub(super) fn check(chain: &Chain<'_>, contract: Option<&Value>, left_out: Option<&str>, complaints: &mut Complaints) {
     check_relation(chain, left_out, complaints);
     let takers = conflicts::takers(chain);
+    let names = Names::of(chain, chain.files);
     for (place, (name, order)) in chain.orders.iter().enumerate() {
         // Of an order in a circle cannot be said what comes before it.
         if !chain.relation.sequence.contains(&place) {
@@ -161,9 +163,9 @@ pub(super) fn check(chain: &Chain<'_>, contract: Option<&Value>, left_out: Optio
         check_preconditions(order, &there, &mut add);
         check_postconditions(order, &there, &mut add);
         check_commands(order, &there, &chain.effects[place].promised, &mut add);
-        conflicts::check_order(chain, place, (&there, &takers), &mut add);
+        conflicts::check_order(chain, place, (&there, &takers, &names), &mut add);
     }
-    conflicts::check_plan(chain, complaints);
+    apart::check(chain, complaints);
     let there = chain.there_after(|_| true);
     for path in required(contract).filter(|path| !there.contains(path)) {
         let message = format!("the verification requires `{path}`, which the repository lacks and no order makes");

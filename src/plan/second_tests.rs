@@ -171,7 +171,7 @@ fn what_is_deleted_or_renamed_is_there_and_not_needed_any_more() {
             "{fields}"
         );
         let unordered = [deletes(1, &[], "old.py"), order(2, &[], "c.py"), reader(&[])];
-        assert_eq!(codes(&unordered), [], "{fields}");
+        assert_eq!(codes(&unordered), one(Code::E109, "WO-03"), "{fields}");
     }
 }
 
@@ -341,4 +341,52 @@ fn a_large_chain_of_orders_that_take_and_make_the_same_files_is_checked_at_once(
     assert_eq!(complaints.codes(), []);
     // A debug build needs about a second, most of it for reading the orders; what was found anew for each use took minutes.
     assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn orders_whose_files_cannot_both_be_come_after_each_other() {
+    let both = |one: &str, other: &str| codes(&[order(1, &[], one), order(2, &[], other)]);
+    assert_eq!(both("n", "n/a"), one(Code::E109, "WO-02"));
+    assert_eq!(both("n/a/b", "N"), one(Code::E109, "WO-02"));
+    assert_eq!(both("New.txt", "new.txt"), one(Code::E109, "WO-02"));
+    assert_eq!(both("n", "n-a"), []);
+    let taken = codes(&[deletes(1, &[], "old.py"), order(2, &[], "old.py/a")]);
+    assert!(taken.contains(&(Code::E109, json!("WO-02"))), "{taken:?}");
+}
+
+#[test]
+fn what_an_order_uses_no_order_takes_away_at_the_same_time() {
+    let needs = json!({"preconditions": [{"kind": "file_exists", "path": "old.py"}], "context_files": ["old.py"]});
+    let uses = |number, after: &[&str]| with(order(number, after, "b.py"), needs.clone());
+    assert_eq!(
+        codes(&[deletes(1, &[], "old.py"), uses(2, &[])]),
+        one(Code::E109, "WO-02")
+    );
+    assert_eq!(
+        codes(&[uses(1, &[]), renames(2, &[], "old.py", "new.py")]),
+        one(Code::E109, "WO-02")
+    );
+    assert_eq!(codes(&[uses(1, &[]), deletes(2, &["WO-01"], "old.py")]), []);
+}
+
+#[test]
+fn a_file_is_made_only_where_one_can_be() {
+    let files = ["d/x", "kept.txt", "tests/run.py"].map(str::to_owned).into();
+    let codes = |orders: &[Value]| {
+        let complaints = validate(&json!({ "work_orders": orders }), &files, &Bounds::default());
+        complaints.codes()
+    };
+    for path in ["d", "kept.txt/x", "kept.txt/x/y", "Kept.txt", "D"] {
+        assert_eq!(codes(&[order(1, &[], path)]), [Code::E110], "{path}");
+    }
+    for path in ["d/y", "kept.txt", "kept.txt.x", "d-/x"] {
+        assert_eq!(codes(&[order(1, &[], path)]), [], "{path}");
+    }
+    assert_eq!(codes(&[renames(1, &[], "kept.txt", "d")]), [Code::E110]);
+    for (one, other) in [("n", "n/a"), ("n/a", "n"), ("n", "N")] {
+        let orders = [order(1, &[], one), order(2, &["WO-01"], other)];
+        assert_eq!(codes(&orders), [Code::E110], "{one} {other}");
+    }
+    let moved = [deletes(1, &[], "kept.txt"), order(2, &["WO-01"], "kept.txt/x")];
+    assert_eq!(codes(&moved), [], "it is gone by then");
 }

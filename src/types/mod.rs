@@ -22,4 +22,4 @@ pub use nearest::{nearest_in_message, nearest_word};
 pub use path::{PathError, RepoPath};
 pub use size::{Bytes, SizeError, format_duration, parse_duration};
 pub use template::render_template;
-pub use text::{escape_control, fenced, truncate};
+pub use text::{escape_control, fenced, fold_path, truncate};

@@ -1,6 +1,7 @@
 //! Text from outside, made safe to show.
 
 use super::Sha256;
+use unicode_normalization::UnicodeNormalization;
 
 /// Cuts `text` after `max` characters and says so on a line of its own.
 pub fn truncate(text: &str, max: usize) -> String {
@@ -8,6 +9,17 @@ pub fn truncate(text: &str, max: usize) -> String {
         None => text.to_owned(),
         Some((end, _)) => format!("{}\n...[truncated]", &text[..end]),
     }
+}
+
+/// One text for all names that some file system takes for one. Upper case first, because only it tells that `ß` is `SS`
+/// and that `ſ` is an `s`.
+pub fn fold_path(path: &str) -> String {
+    if path.is_ascii() {
+        return path.to_ascii_lowercase();
+    }
+    let upper: String = path.nfd().flat_map(char::to_uppercase).collect();
+    let lower: String = upper.chars().flat_map(char::to_lowercase).collect();
+    lower.nfc().collect()
 }
 
 /// Escapes what could move a cursor, hide text or reorder it: control characters other than newline and tab, and the

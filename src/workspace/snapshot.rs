@@ -5,9 +5,8 @@ use super::error::WorkspaceError;
 use super::ignored::IgnoreRules;
 use super::repository::{Repository, object_id};
 use crate::change::BaseEntry;
-use crate::types::{ObjectId, RepoPath};
+use crate::types::{ObjectId, RepoPath, fold_path as fold};
 use git2::Tree;
-use unicode_normalization::UnicodeNormalization as _;
 
 /// A view of what a commit contains, read from the object database.
 pub struct Snapshot<'repo> {
@@ -191,14 +190,6 @@ fn looks_like(other: &str, name: &str, folded: &str) -> bool {
         return other.eq_ignore_ascii_case(name);
     }
     fold(other) == folded
-}
-
-/// One text for all names that some file system takes for one. Upper case first, because only it tells that `ß` is `SS`
-/// and that `ſ` is an `s`.
-fn fold(name: &str) -> String {
-    let upper: String = name.nfd().flat_map(char::to_uppercase).collect();
-    let lower: String = upper.chars().flat_map(char::to_lowercase).collect();
-    lower.nfc().collect()
 }
 
 #[cfg(test)]
