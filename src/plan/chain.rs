@@ -3,13 +3,14 @@
 use super::VERIFY_SCRIPT;
 use super::commands::{commands, is_second};
 use super::complaint::{Code, Complaint, Complaints};
-use super::conflicts;
 use super::deps::{own_modules, places, python_text};
+use super::names::Names;
 use super::normal::normal_path;
 use super::relation::{Relation, Says};
 use super::structure::texts;
+use super::{apart, conflicts};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The files that are there, by their path.
 pub type Files = BTreeSet<String>;
@@ -69,10 +70,43 @@ fn removed(order: &Value) -> impl Iterator<Item = String> {
         .map(|condition| normal_path(condition.path))
 }
 
+/// What an order does to the files, by its own words. Found once, because every order that comes after it asks.
+pub(super) struct Effects {
+    removed: Vec<String>,
+    promised: Vec<String>,
+    /// The files that may be there because of it.
+    pub(super) made: HashSet<String>,
+}
+
+impl Effects {
+    fn of(order: &Value) -> Self {
+        Effects {
+            removed: removed(order).collect(),
+            promised: promised(order).collect(),
+            made: conflicts::made(order),
+        }
+    }
+}
+
+/// The files that are there in an order's turn: those of the repository, and what orders before it changed of them.
+pub(super) struct There<'c> {
+    base: &'c Files,
+    changes: BTreeMap<&'c str, bool>,
+}
+
+impl There<'_> {
+    pub(super) fn contains(&self, path: &str) -> bool {
+        let changed = self.changes.get(path).copied();
+        changed.unwrap_or_else(|| self.base.contains(path))
+    }
+}
+
 /// The orders of a plan, each with the name that complaints call it by, and which of them come before which.
 pub(super) struct Chain<'o> {
     pub(super) orders: Vec<(Value, &'o Value)>,
     pub(super) relation: Relation,
+    /// What each order does.
+    pub(super) effects: Vec<Effects>,
     files: &'o Files,
 }
 
@@ -89,31 +123,36 @@ impl<'o> Chain<'o> {
             .collect();
         Chain {
             relation: Relation::of(&said),
+            effects: orders.iter().map(|(_, order)| Effects::of(order)).collect(),
             orders,
             files,
         }
     }
 
     /// The files that are there when all orders are done which come before one.
-    pub(super) fn there_before(&self, place: usize) -> Files {
+    pub(super) fn there_before(&self, place: usize) -> There<'_> {
         self.there_after(|earlier| self.relation.before[place].contains(&earlier))
     }
 
-    fn there_after(&self, is_done: impl Fn(usize) -> bool) -> Files {
-        let mut there = self.files.clone();
+    fn there_after(&self, is_done: impl Fn(usize) -> bool) -> There<'_> {
+        let mut changes = BTreeMap::new();
         for place in self.relation.sequence.iter().filter(|place| is_done(**place)) {
-            let order = self.orders[*place].1;
-            let gone: Vec<_> = removed(order).collect();
-            there.retain(|path| !gone.contains(path));
-            there.extend(promised(order));
+            let Effects { removed, promised, .. } = &self.effects[*place];
+            changes.extend(removed.iter().map(|path| (path.as_str(), false)));
+            changes.extend(promised.iter().map(|path| (path.as_str(), true)));
         }
-        there
+        There {
+            base: self.files,
+            changes,
+        }
     }
 }
 
 /// Checks orders in normal form. `left_out` is the id of an order that is done as it were.
 pub(super) fn check(chain: &Chain<'_>, contract: Option<&Value>, left_out: Option<&str>, complaints: &mut Complaints) {
     check_relation(chain, left_out, complaints);
+    let takers = conflicts::takers(chain);
+    let names = Names::of(chain, chain.files);
     for (place, (name, order)) in chain.orders.iter().enumerate() {
         // Of an order in a circle cannot be said what comes before it.
         if !chain.relation.sequence.contains(&place) {
@@ -123,11 +162,10 @@ pub(super) fn check(chain: &Chain<'_>, contract: Option<&Value>, left_out: Optio
         let mut add = |code, message: String| complaints.add(Complaint::new(code, name, message));
         check_preconditions(order, &there, &mut add);
         check_postconditions(order, &there, &mut add);
-        let made: Vec<_> = promised(order).collect();
-        check_commands(order, &there, &made, &mut add);
-        conflicts::check_order(chain, place, &there, &mut add);
+        check_commands(order, &there, &chain.effects[place].promised, &mut add);
+        conflicts::check_order(chain, place, (&there, &takers, &names), &mut add);
     }
-    conflicts::check_plan(chain, complaints);
+    apart::check(chain, complaints);
     let there = chain.there_after(|_| true);
     for path in required(contract).filter(|path| !there.contains(path)) {
         let message = format!("the verification requires `{path}`, which the repository lacks and no order makes");
@@ -156,7 +194,7 @@ fn check_relation(chain: &Chain<'_>, left_out: Option<&str>, complaints: &mut Co
     }
 }
 
-fn check_preconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code, String)) {
+fn check_preconditions(order: &Value, there: &There<'_>, add: &mut impl FnMut(Code, String)) {
     let conditions = conditions(order, "preconditions");
     let paths_of = |kind: &str| -> BTreeSet<&str> {
         let of_kind = conditions.iter().filter(|condition| condition.kind == kind);
@@ -166,7 +204,7 @@ fn check_preconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code, 
         add(Code::E102, format!("`{path}` is to exist and to be absent"));
     }
     for Condition { kind, path } in &conditions {
-        let message = match (*kind, there.contains(*path)) {
+        let message = match (*kind, there.contains(path)) {
             ("file_exists" | "file_sha256", false) => format!(
                 "`{path}` does not exist when the order's turn comes: the repository lacks it and no order that comes \
                  before has it among its postconditions"
@@ -180,7 +218,7 @@ fn check_preconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code, 
     }
 }
 
-fn check_postconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code, String)) {
+fn check_postconditions(order: &Value, there: &There<'_>, add: &mut impl FnMut(Code, String)) {
     let conditions = conditions(order, "postconditions");
     let mut allowed: BTreeSet<_> = texts(order, "allowed_files").collect();
     if is_second(order) {
@@ -212,7 +250,7 @@ fn check_postconditions(order: &Value, there: &Files, add: &mut impl FnMut(Code,
     }
 }
 
-fn check_commands(order: &Value, there: &Files, made: &[String], add: &mut impl FnMut(Code, String)) {
+fn check_commands(order: &Value, there: &There<'_>, made: &[String], add: &mut impl FnMut(Code, String)) {
     let commands: Vec<_> = commands(order)
         .into_iter()
         .filter_map(|command| Some((command.text, command.words.ok()?)))

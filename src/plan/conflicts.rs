@@ -1,17 +1,16 @@
-//! Do the orders of a plan get in each other's way? Codes E109 and E110.
+//! Does an order find what it takes away and uses, and room for what it makes? Code E110.
 //!
-//! Version 1 can only write, and each of its orders comes after the one before it: neither code can meet it.
+//! Version 1 can only write, and each of its orders comes after the one before it: no such order can meet it.
 
-use super::chain::{Chain, Files, conditions, promised};
+use super::chain::{Chain, There, conditions, promised};
 use super::commands::commands;
-use super::complaint::{Code, Complaint, Complaints};
+use super::commands::is_second;
+use super::complaint::Code;
 use super::deps::dependencies;
+use super::names::Names;
 use super::structure::texts;
 use serde_json::Value;
-use std::collections::BTreeSet;
-
-/// How many files a complaint names; the others are counted.
-const MAX_NAMED: usize = 5;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The files that may be gone after an order: deleted, or called something else.
 pub(super) fn gone(order: &Value) -> impl Iterator<Item = &str> {
@@ -29,24 +28,34 @@ fn renames<'o>(order: &'o Value, side: &'static str) -> impl Iterator<Item = &'o
     renames.filter_map(move |rename| rename.get(side)?.as_str())
 }
 
-/// The files that may be other ones after an order.
-fn touched(order: &Value) -> BTreeSet<&str> {
-    texts(order, "allowed_files")
-        .chain(gone(order))
-        .chain(named(order))
-        .collect()
-}
-
 /// The files that may be there after an order because of it.
-fn made(order: &Value) -> BTreeSet<String> {
+pub(super) fn made(order: &Value) -> HashSet<String> {
     let written = texts(order, "allowed_files").chain(named(order)).map(str::to_owned);
     written.chain(promised(order)).collect()
 }
 
+/// The orders that may take each file away, the first in the list first.
+pub(super) type Takers<'o> = HashMap<&'o str, Vec<usize>>;
+
+pub(super) fn takers<'o>(chain: &Chain<'o>) -> Takers<'o> {
+    let mut takers = Takers::new();
+    for (place, (_, order)) in chain.orders.iter().enumerate() {
+        for path in gone(order) {
+            takers.entry(path).or_default().push(place);
+        }
+    }
+    takers
+}
+
 /// Whether an order finds what it deletes and renames, and what it uses.
-pub(super) fn check_order(chain: &Chain<'_>, place: usize, there: &Files, add: &mut impl FnMut(Code, String)) {
+pub(super) fn check_order(
+    chain: &Chain<'_>,
+    place: usize,
+    (there, takers, names): (&There<'_>, &Takers<'_>, &Names<'_>),
+    add: &mut impl FnMut(Code, String),
+) {
     let order = chain.orders[place].1;
-    for path in gone(order).filter(|path| !there.contains(*path)) {
+    for path in gone(order).filter(|path| !there.contains(path)) {
         let why = "the repository lacks it and no order that comes before promises it";
         add(
             Code::E110,
@@ -54,14 +63,24 @@ pub(super) fn check_order(chain: &Chain<'_>, place: usize, there: &Files, add: &
         );
     }
     let goes: BTreeSet<_> = gone(order).collect();
-    for path in named(order).filter(|path| there.contains(*path) && !goes.contains(path)) {
+    for path in named(order).filter(|path| there.contains(path) && !goes.contains(path)) {
         add(
             Code::E110,
             format!("a file is to be renamed to `{path}`, which exists when the order's turn comes"),
         );
     }
+    if is_second(order) {
+        check_room(chain, place, (takers, names), add);
+    }
+    let preconditions = conditions(order, "preconditions");
+    let needed: HashSet<_> = preconditions.iter().map(|condition| condition.path).collect();
     for (path, how) in uses(order) {
-        if let Some(earlier) = taken_away(chain, place, &path, there) {
+        // What it makes itself it need not find; what is not there is complained about as such where it is needed.
+        let is_missing = needed.contains(path.as_str()) && !there.contains(&path);
+        if is_missing || chain.effects[place].made.contains(&path) {
+            continue;
+        }
+        if let Some(earlier) = taken_away(chain, place, &path, takers) {
             let id = &chain.orders[earlier].1["id"];
             let id = id.as_str().unwrap_or_default();
             add(
@@ -74,8 +93,43 @@ pub(super) fn check_order(chain: &Chain<'_>, place: usize, there: &Files, add: &
     }
 }
 
+/// Whether there can be the files that an order may make: none of them is a directory by then, or in a file.
+fn check_room(
+    chain: &Chain<'_>,
+    place: usize,
+    (takers, names): (&Takers<'_>, &Names<'_>),
+    add: &mut impl FnMut(Code, String),
+) {
+    let order = chain.orders[place].1;
+    let before = &chain.relation.before[place];
+    let is_taken = |path: &str| {
+        let mut takers = takers.get(path).into_iter().flatten();
+        takers.any(|taker| *taker == place || before.contains(taker))
+    };
+    let is_there = |path: &str, maker: Option<usize>| {
+        maker.is_none_or(|maker| maker != place && before.contains(&maker)) && !is_taken(path)
+    };
+    for path in texts(order, "allowed_files").chain(named(order)) {
+        if let Some(file) = names.above(path, is_there) {
+            let message = format!("`{path}` cannot be made, because `{file}` is a file when the order's turn comes");
+            add(Code::E110, message);
+        }
+        if let Some(file) = names.below(path, is_there) {
+            let message = format!("`{path}` is a directory when the order's turn comes, and `{file}` lies in it");
+            add(Code::E110, message);
+        }
+        if let Some(file) = names.lookalike(path, is_there) {
+            let why = "some file systems take the two for one";
+            add(
+                Code::E110,
+                format!("`{path}` cannot be made, because `{file}` is there when the order's turn comes: {why}"),
+            );
+        }
+    }
+}
+
 /// The files that an order uses and how, each once.
-fn uses(order: &Value) -> Vec<(String, &'static str)> {
+pub(super) fn uses(order: &Value) -> Vec<(String, &'static str)> {
     let needs = conditions(order, "preconditions").into_iter();
     let needs = needs.filter(|condition| ["file_exists", "file_sha256"].contains(&condition.kind));
     let needs = needs.map(|condition| (condition.path.to_owned(), "needs"));
@@ -90,56 +144,12 @@ fn uses(order: &Value) -> Vec<(String, &'static str)> {
 }
 
 /// The order that may take a file away before another finds it.
-fn taken_away(chain: &Chain<'_>, place: usize, path: &str, there: &Files) -> Option<usize> {
-    let order = chain.orders[place].1;
-    // What it makes itself it need not find; what is not there is complained about as such where it is needed.
-    if made(order).contains(path) || (!there.contains(path) && needs_it(order, path)) {
-        return None;
-    }
+fn taken_away(chain: &Chain<'_>, place: usize, path: &str, takers: &Takers<'_>) -> Option<usize> {
     let before = &chain.relation.before;
-    let takes = |earlier: &&usize| gone(chain.orders[**earlier].1).any(|other| other == path);
-    let mut takers = before[place].iter().filter(takes);
-    takers
-        .find(|taker| {
-            let is_after = |between: &&usize| before[**between].contains(taker);
-            let mut between = before[place].iter().filter(is_after);
-            !between.any(|between| made(chain.orders[*between].1).contains(path))
-        })
-        .copied()
-}
-
-fn needs_it(order: &Value, path: &str) -> bool {
-    conditions(order, "preconditions")
-        .iter()
-        .any(|condition| condition.path == path)
-}
-
-/// Orders that change the same files, and of which neither comes after the other.
-pub(super) fn check_plan(chain: &Chain<'_>, complaints: &mut Complaints) {
-    let sequence = &chain.relation.sequence;
-    let touched: Vec<_> = chain.orders.iter().map(|(_, order)| touched(order)).collect();
-    for later in 0..chain.orders.len() {
-        for earlier in 0..later {
-            let are_sorted = sequence.contains(&earlier) && sequence.contains(&later);
-            if !are_sorted || !chain.relation.are_apart(earlier, later) {
-                continue;
-            }
-            let both: Vec<_> = touched[earlier].intersection(&touched[later]).collect();
-            if both.is_empty() {
-                continue;
-            }
-            let (name, order) = &chain.orders[earlier];
-            let id = order["id"].as_str().map_or_else(|| name.to_string(), str::to_owned);
-            let shown: Vec<_> = both.iter().take(MAX_NAMED).map(|path| format!("`{path}`")).collect();
-            let more = match both.len().saturating_sub(MAX_NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let files = shown.join(", ");
-            let message = format!(
-                "it and {id} both change {files}{more}, and neither depends on the other; let one of them come after the other"
-            );
-            complaints.add(Complaint::new(Code::E109, &chain.orders[later].0, message));
-        }
-    }
+    let takers = takers.get(path).into_iter().flatten().copied();
+    let mut takers = takers.filter(|taker| before[place].contains(taker)).peekable();
+    takers.peek()?;
+    let makes = |earlier: &&usize| chain.effects[**earlier].made.contains(path);
+    let makers: Vec<_> = before[place].iter().filter(makes).collect();
+    takers.find(|taker| !makers.iter().any(|maker| before[**maker].contains(taker)))
 }

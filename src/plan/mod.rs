@@ -9,6 +9,7 @@
 //! Nothing here asks a model, reads a repository or writes a file; `run` does, with what this module gives it.
 
 mod answer;
+mod apart;
 mod bounds;
 mod chain;
 mod commands;
@@ -17,6 +18,7 @@ mod complaint;
 mod conflicts;
 mod deps;
 mod graph;
+mod names;
 mod normal;
 mod output;
 mod prompt;

@@ -4,7 +4,7 @@ use super::*;
 use crate::order::{OrderBudget, Resources};
 use crate::types::Bytes;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn order(number: usize, after: &[&str], file: &str) -> Value {
     json!({
@@ -171,7 +171,7 @@ fn what_is_deleted_or_renamed_is_there_and_not_needed_any_more() {
             "{fields}"
         );
         let unordered = [deletes(1, &[], "old.py"), order(2, &[], "c.py"), reader(&[])];
-        assert_eq!(codes(&unordered), [], "{fields}");
+        assert_eq!(codes(&unordered), one(Code::E109, "WO-03"), "{fields}");
     }
 }
 
@@ -306,4 +306,87 @@ fn an_order_is_excused_by_what_comes_before_it_not_by_what_is_listed_before_it()
         exemptions(&orders, Some(&contract), &Files::new()),
         [false, true, false]
     );
+}
+
+#[test]
+fn a_large_chain_of_orders_that_take_and_make_the_same_files_is_checked_at_once() {
+    let id = |number: usize| format!("WO-{number:02}");
+    let paths: Vec<_> = (0..100).map(|index| format!("p{index}")).collect();
+    let exist: Vec<_> = (paths.iter().map(|path| json!({"kind": "file_exists", "path": path}))).collect();
+    let orders: Vec<_> = (1..=99)
+        .map(|number| {
+            let after = if number == 1 { vec![] } else { vec![id(number - 1)] };
+            let after: Vec<_> = after.iter().map(String::as_str).collect();
+            let plain = order(number, &after, &format!("o{number}"));
+            match number {
+                1..=30 => with(
+                    plain,
+                    json!({"allowed_files": [], "allowed_deletes": paths, "postconditions": []}),
+                ),
+                31..=63 => {
+                    let files: Vec<_> = (0..500).map(|index| format!("f{number}/{index}")).collect();
+                    with(plain, json!({"allowed_files": files, "postconditions": []}))
+                }
+                64 => with(plain, json!({"allowed_files": paths, "postconditions": exist})),
+                _ => with(plain, json!({ "preconditions": exist })),
+            }
+        })
+        .collect();
+    let many = (0..20_000).map(|index| format!("base/{index}"));
+    let files: Files = files().into_iter().chain(many).chain(paths.clone()).collect();
+    let manifest = json!({ "work_orders": orders });
+    let before = Instant::now();
+    let complaints = validate(&manifest, &files, &Bounds::default());
+    let took = before.elapsed();
+    assert_eq!(complaints.codes(), []);
+    // A debug build needs about a second, most of it for reading the orders; what was found anew for each use took minutes.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn orders_whose_files_cannot_both_be_come_after_each_other() {
+    let both = |one: &str, other: &str| codes(&[order(1, &[], one), order(2, &[], other)]);
+    assert_eq!(both("n", "n/a"), one(Code::E109, "WO-02"));
+    assert_eq!(both("n/a/b", "N"), one(Code::E109, "WO-02"));
+    assert_eq!(both("New.txt", "new.txt"), one(Code::E109, "WO-02"));
+    assert_eq!(both("n", "n-a"), []);
+    let taken = codes(&[deletes(1, &[], "old.py"), order(2, &[], "old.py/a")]);
+    assert!(taken.contains(&(Code::E109, json!("WO-02"))), "{taken:?}");
+}
+
+#[test]
+fn what_an_order_uses_no_order_takes_away_at_the_same_time() {
+    let needs = json!({"preconditions": [{"kind": "file_exists", "path": "old.py"}], "context_files": ["old.py"]});
+    let uses = |number, after: &[&str]| with(order(number, after, "b.py"), needs.clone());
+    assert_eq!(
+        codes(&[deletes(1, &[], "old.py"), uses(2, &[])]),
+        one(Code::E109, "WO-02")
+    );
+    assert_eq!(
+        codes(&[uses(1, &[]), renames(2, &[], "old.py", "new.py")]),
+        one(Code::E109, "WO-02")
+    );
+    assert_eq!(codes(&[uses(1, &[]), deletes(2, &["WO-01"], "old.py")]), []);
+}
+
+#[test]
+fn a_file_is_made_only_where_one_can_be() {
+    let files = ["d/x", "kept.txt", "tests/run.py"].map(str::to_owned).into();
+    let codes = |orders: &[Value]| {
+        let complaints = validate(&json!({ "work_orders": orders }), &files, &Bounds::default());
+        complaints.codes()
+    };
+    for path in ["d", "kept.txt/x", "kept.txt/x/y", "Kept.txt", "D"] {
+        assert_eq!(codes(&[order(1, &[], path)]), [Code::E110], "{path}");
+    }
+    for path in ["d/y", "kept.txt", "kept.txt.x", "d-/x"] {
+        assert_eq!(codes(&[order(1, &[], path)]), [], "{path}");
+    }
+    assert_eq!(codes(&[renames(1, &[], "kept.txt", "d")]), [Code::E110]);
+    for (one, other) in [("n", "n/a"), ("n/a", "n"), ("n", "N")] {
+        let orders = [order(1, &[], one), order(2, &["WO-01"], other)];
+        assert_eq!(codes(&orders), [Code::E110], "{one} {other}");
+    }
+    let moved = [deletes(1, &[], "kept.txt"), order(2, &["WO-01"], "kept.txt/x")];
+    assert_eq!(codes(&moved), [], "it is gone by then");
 }

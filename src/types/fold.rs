@@ -2,10 +2,14 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
-/// One text for all names that some file system takes for one. Upper case first, because only it tells that `ß` is `SS`
-/// and that `ſ` is an `s`.
+/// One text for all names that some file system takes for one. By way of upper case, because only it tells that `ß` is `SS`
+/// and that `ſ` is an `s`; and there by way of lower case, because only that tells that `ẞ` is `ß`.
 pub fn fold_name(name: &str) -> String {
-    let upper: String = name.nfd().flat_map(char::to_uppercase).collect();
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    let lower: String = name.nfd().flat_map(char::to_lowercase).collect();
+    let upper: String = lower.chars().flat_map(char::to_uppercase).collect();
     let lower: String = upper.chars().flat_map(char::to_lowercase).collect();
     lower.nfc().collect()
 }
@@ -20,6 +24,7 @@ mod tests {
             ("README", "readme"),
             ("caf\u{e9}", "cafe\u{301}"),
             ("Stra\u{df}e", "STRASSE"),
+            ("Stra\u{1e9e}e", "strasse"),
             ("\u{17f}et", "Set"),
             ("\u{212a}elvin", "kelvin"),
         ] {

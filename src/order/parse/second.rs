@@ -13,7 +13,7 @@ use super::{
     ALLOWED_FILES, CONDITION, CONDITIONS, CONTEXT_FILES, FORBIDDEN, ID, INTENT, KIND, NOTES, PATH, SENTENCE, TITLE,
     read_path, read_switch,
 };
-use crate::types::{Bytes, NanoUsd, RepoPath, Sha256};
+use crate::types::{Bytes, NanoUsd, RepoPath, Sha256, fold_name};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -501,10 +501,16 @@ fn refuse_operations(document: &mut Document<'_>, at: &Pointer, order: &WorkOrde
             document.add(&deletes.index(index), text);
         }
     }
+    refuse_nested(document, at, order);
+    let sources: HashSet<_> = order.allowed_renames.iter().map(|rename| &rename.from).collect();
     let (mut from, mut to) = (HashSet::new(), HashSet::new());
     for (index, rename) in order.allowed_renames.iter().enumerate() {
         let complaint = if rename.from == rename.to {
             "a file keeps its name by not being renamed"
+        } else if folded(&rename.from) == folded(&rename.to) {
+            "some file systems take the two names for one; give the file another name"
+        } else if sources.contains(&rename.to) {
+            "the file of the new name is renamed itself, and an order changes each file once; use two orders"
         } else if order.allowed_deletes.contains(&rename.to) {
             "the order may delete the file of the new name; write the file instead"
         } else if !from.insert(&rename.from) {
@@ -521,6 +527,40 @@ fn refuse_operations(document: &mut Document<'_>, at: &Pointer, order: &WorkOrde
     if let Some(index) = stray {
         let text = "the order may neither write this file nor give a file this name".to_owned();
         document.add(&at.key("executable_files").index(index), text);
+    }
+}
+
+fn folded(path: &RepoPath) -> String {
+    fold_name(path.as_str())
+}
+
+/// Refuses files that are written or deleted in what the order writes as a file.
+fn refuse_nested(document: &mut Document<'_>, at: &Pointer, order: &WorkOrder) {
+    let written = order.allowed_files.iter().enumerate();
+    let written = written.map(|(index, path)| (path, true, at.key("allowed_files").index(index)));
+    let deleted = order.allowed_deletes.iter().enumerate();
+    let deleted = deleted.map(|(index, path)| (path, false, at.key("allowed_deletes").index(index)));
+    let all = written.chain(deleted);
+    // With the separator as the smallest character, what is below a path follows it immediately.
+    let mut all: Vec<_> = all
+        .map(|(path, is_made, at)| (folded(path).replace('/', "\0"), path, is_made, at))
+        .collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    let mut file: Option<(&str, &RepoPath)> = None;
+    for (key, path, is_made, at) in &all {
+        let is_below = |above: &str| key.strip_prefix(above).is_some_and(|rest| rest.starts_with('\0'));
+        match file.filter(|(above, _)| is_below(above)) {
+            Some((_, above)) => {
+                let text = format!(
+                    "{} lies in {}, which the order makes a file",
+                    quote(path.as_str()),
+                    quote(above.as_str())
+                );
+                document.add(at, text);
+            }
+            None if *is_made => file = Some((key, path)),
+            None => {}
+        }
     }
 }
 

@@ -146,6 +146,18 @@ fn what_cannot_be_meant_is_refused_where_it_stands() {
             json!("old.py"),
             "may delete the file of the new name",
         ),
+        ("/allowed_renames/0/to", json!("B.py"), "take the two names for one"),
+        (
+            "/allowed_renames",
+            json!([{"from": "d/a", "to": "d/b"}, {"from": "d/b", "to": "d/a"}]),
+            "is renamed itself",
+        ),
+        (
+            "/allowed_deletes/0",
+            json!("a.py/y"),
+            "lies in `a.py`, which the order makes a file",
+        ),
+        ("/allowed_files/1", json!("A.py/x"), "which the order makes a file"),
         ("/allowed_renames/0/mode", json!(1), "a rename has no such key"),
         ("/executable_files/0", json!("d.py"), "neither write"),
         ("/preconditions/0/kind", json!("file_there"), "not a kind of condition"),

@@ -5,10 +5,9 @@ use super::{MAX_FILE_BYTES, MAX_PROPOSAL_BYTES, Stage, edits, scope};
 use crate::change::{BaseEntry, ChangeSet, Delete, Rename, Write};
 use crate::order::WorkOrder;
 use crate::order::json::quote;
-use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control};
+use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, fold_name};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use unicode_normalization::UnicodeNormalization as _;
 
 /// How many refusals are listed; the others are counted.
 const MAX_REFUSALS: usize = 50;
@@ -392,7 +391,7 @@ fn refuse_spellings<'d>(operations: &[(usize, &'d Operation)], found: &mut Found
     let mut first = BTreeMap::new();
     for (number, operation) in operations {
         for path in operation.paths() {
-            match first.entry(fold(path.as_str())) {
+            match first.entry(fold_name(path.as_str())) {
                 std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert((*number, path))),
                 std::collections::btree_map::Entry::Occupied(entry) => {
                     let (earlier, other) = *entry.get();
@@ -420,7 +419,9 @@ fn refuse_nesting<'d>(operations: &[(usize, &'d Operation)], found: &mut Found<'
     let made = operations
         .iter()
         .filter_map(|(number, operation)| Some((operation.made()?, *number)));
-    let mut sorted: Vec<_> = made.map(|(path, number)| (fold(path.as_str()), number, path)).collect();
+    let mut sorted: Vec<_> = made
+        .map(|(path, number)| (fold_name(path.as_str()), number, path))
+        .collect();
     // With the separator as the smallest character, what is below a path follows it immediately.
     sorted.sort_by_cached_key(|(path, number, _)| (path.replace('/', "\0"), *number));
     let mut file: Option<&(String, usize, &RepoPath)> = None;
@@ -455,16 +456,6 @@ fn refuse_size<'d>(operations: &[(usize, &'d Operation)], change_set: &ChangeSet
             found.refuse(*number, Stage::Unwritable, path, text);
         }
     }
-}
-
-/// The name that file systems which fold case and composition keep for this one.
-fn fold(path: &str) -> String {
-    path.nfc()
-        .collect::<String>()
-        .to_uppercase()
-        .to_lowercase()
-        .nfc()
-        .collect()
 }
 
 #[cfg(test)]
