@@ -5,6 +5,7 @@
 //!   of asking in vain.
 //! - The time is that of the host's clock: a host that sleeps does not wait longer for it.
 
+use super::engine::{milliseconds, now_ms};
 use super::failure::{Failure, interrupted};
 use super::ground::Cancel;
 use super::past::latest;
@@ -37,45 +38,68 @@ pub(super) struct Parked {
     pub(super) reason: String,
 }
 
-/// Recognises whom a limit is about.
-pub(super) fn key(provider: &Provider, model: Option<&str>) -> Sha256 {
-    let model = model.unwrap_or_default();
-    Sha256::of(format!("limit of\u{0}{}\u{0}{model}", provider.identity()).as_bytes())
+/// A provider's limit on requests for a model, as whoever asks meets it.
+#[derive(Debug)]
+pub(super) struct Limit {
+    key: Sha256,
+    /// What an operator does about it, as in "run the order again".
+    again: &'static str,
 }
 
-/// What is left of a wait that was recorded; nothing when it is over, or none was.
-pub(super) fn left(journal: &Journal, key: Sha256, now_ms: u64) -> Result<Option<Duration>, JournalError> {
-    let entry = latest(journal, PARKED, key, 0)?;
-    let parked = entry.and_then(|entry| Parked::deserialize(&entry.body).ok());
-    Ok(parked.and_then(|parked| {
-        let left = parked.until_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
-        // A clock that was set back, or a record from elsewhere, parks nobody for years.
-        (left <= LONGEST_MS).then_some(Duration::from_millis(left))
-    }))
-}
+impl Limit {
+    pub(super) fn of(provider: &Provider, model: Option<&str>, again: &'static str) -> Self {
+        let (identity, model) = (provider.identity(), model.unwrap_or_default());
+        let key = Sha256::of(format!("limit of\u{0}{identity}\u{0}{model}").as_bytes());
+        Limit { key, again }
+    }
 
-/// Why nothing is asked before a wait of an earlier run is over.
-pub(super) fn still_limited(until_ms: u64, then: &str) -> Failure {
-    Failure::plain(
-        FailureClass::ProviderTransient,
-        format!(
-            "the provider limits requests; an earlier run was told to wait until {}",
-            time(until_ms)
-        ),
-    )
-    .with_hint(format!("{then} then; --fresh asks at once"))
-}
+    /// What is left of a wait that was recorded, and why nothing is asked before; nothing when it is over, or none was.
+    pub(super) fn left(&self, journal: &Journal) -> Result<Option<(Duration, Failure)>, JournalError> {
+        let left = self.left_at(journal, now_ms())?;
+        Ok(left.map(|(left, until_ms)| {
+            let told = format!(
+                "the provider limits requests; an earlier run was told to wait until {}",
+                time(until_ms)
+            );
+            let failure = Failure::plain(FailureClass::ProviderTransient, told);
+            (
+                left,
+                failure.with_hint(format!("{} then; --fresh asks at once", self.again)),
+            )
+        }))
+    }
 
-/// What to do about a limit that nobody waits for here.
-pub(super) fn come_back(until_ms: u64, then: &str) -> String {
-    format!(
-        "{then} after {}, when the provider's limit is over; nothing is asked before",
-        time(until_ms)
-    )
+    fn left_at(&self, journal: &Journal, now_ms: u64) -> Result<Option<(Duration, u64)>, JournalError> {
+        let entry = latest(journal, PARKED, self.key, 0)?;
+        let parked = entry.and_then(|entry| Parked::deserialize(&entry.body).ok());
+        Ok(parked.and_then(|Parked { until_ms, .. }| {
+            let left = until_ms.checked_sub(now_ms).filter(|left| *left > 0)?;
+            // A clock that was set back, or a record from elsewhere, parks nobody for years.
+            (left <= LONGEST_MS).then_some((Duration::from_millis(left), until_ms))
+        }))
+    }
+
+    /// The record of a wait that begins now.
+    pub(super) fn park(&self, delay: Duration, reason: &Failure) -> Parked {
+        Parked {
+            key: self.key,
+            until_ms: now_ms() + milliseconds(delay),
+            reason: reason.sentence(),
+        }
+    }
+
+    /// The failure of a run that does not wait for a limit itself.
+    pub(super) fn leave(&self, parked: &Parked, failure: Failure) -> Failure {
+        failure.with_hint(format!(
+            "{} after {}, when the provider's limit is over; nothing is asked before",
+            self.again,
+            time(parked.until_ms)
+        ))
+    }
 }
 
 /// Waits until a time, or for the operator's signal.
-pub(super) async fn until(until_ms: u64, now_ms: fn() -> u64, cancel: &mut Cancel) -> Result<(), Failure> {
+pub(super) async fn until(until_ms: u64, cancel: &mut Cancel) -> Result<(), Failure> {
     // Whatever happens to the clock meanwhile: nobody waits for longer than the longest wait.
     let end = Instant::now() + Duration::from_millis(until_ms.saturating_sub(now_ms()).min(LONGEST_MS));
     while let Some(left) = until_ms.checked_sub(now_ms()).filter(|left| *left > 0)
@@ -117,34 +141,33 @@ mod tests {
         journal.append(&entry).unwrap();
     }
 
+    fn limit(program: &str, model: Option<&str>) -> Limit {
+        Limit::of(&Provider::command([program]).unwrap(), model, "again")
+    }
+
     #[test]
     fn the_latest_wait_of_the_same_provider_counts_until_it_is_over() {
         let place = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(place.path()).unwrap();
-        let (ours, theirs) = (Sha256::of(b"ours"), Sha256::of(b"theirs"));
-        assert_eq!(left(&journal, ours, 0).unwrap(), None);
-        parked(&mut journal, ours, 9_000);
-        parked(&mut journal, ours, 5_000);
-        parked(&mut journal, theirs, 7_000);
+        let (ours, theirs) = (limit("ours", None), limit("theirs", None));
+        let left = |journal: &Journal, now| ours.left_at(journal, now).unwrap().map(|(left, _)| left);
+        assert_eq!(left(&journal, 0), None);
+        parked(&mut journal, ours.key, 9_000);
+        parked(&mut journal, ours.key, 5_000);
+        parked(&mut journal, theirs.key, 7_000);
         for (now, expected) in [(1_000, Some(4)), (5_000, None), (6_000, None)] {
-            let expected = expected.map(Duration::from_secs);
-            assert_eq!(left(&journal, ours, now).unwrap(), expected, "{now}");
+            assert_eq!(left(&journal, now), expected.map(Duration::from_secs), "{now}");
         }
-        parked(&mut journal, ours, LONGEST_MS + 1);
-        assert_eq!(left(&journal, ours, 0).unwrap(), None);
-        assert!(left(&journal, ours, 1).unwrap().is_some());
+        parked(&mut journal, ours.key, LONGEST_MS + 1);
+        assert_eq!(left(&journal, 0), None);
+        assert!(left(&journal, 1).is_some());
     }
 
     #[test]
     fn a_limit_is_one_of_a_provider_and_a_model() {
-        let provider = |program: &str| Provider::command([program]).unwrap();
-        let keys = [
-            key(&provider("a"), Some("m")),
-            key(&provider("a"), Some("n")),
-            key(&provider("b"), Some("m")),
-            key(&provider("a"), None),
-        ];
-        let distinct: std::collections::BTreeSet<_> = keys.iter().map(ToString::to_string).collect();
+        let limits = [("a", Some("m")), ("a", Some("n")), ("b", Some("m")), ("a", None)];
+        let keys = limits.map(|(program, model)| limit(program, model).key.to_string());
+        let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
     }
 }

@@ -45,7 +45,7 @@ impl Run<'_> {
         self.probe_tools().await?;
         let judged = self.judge_baseline().await?;
         let may_be_satisfied = !self.setup.fresh && judged.iter().all(|one| one.found == BaseState::Green);
-        if may_be_satisfied && self.may_be_satisfied().map_err(blocked)? && self.is_satisfied().await? {
+        if may_be_satisfied && self.may_be_satisfied().map_err(blocked)? && self.is_satisfied(&judged).await? {
             return Ok(Event::Satisfied);
         }
         terms::check_base(&judged).map_err(blocked)?;
@@ -154,13 +154,15 @@ impl Run<'_> {
         Ok(commands.any(|command| shows_work(command) && !verify::shows_nothing(&command.argv)))
     }
 
-    /// Whether everything that a candidate is judged by holds on the base.
-    async fn is_satisfied(&mut self) -> Result<bool, Fault> {
-        Ok(matches!(self.judge_base().await?, Verdict::Passed(..)))
+    /// Whether everything that a candidate is judged by holds on the base, of which `seen` holds.
+    async fn is_satisfied(&mut self, seen: &[BaseRecord]) -> Result<bool, Fault> {
+        let all_seen = seen.len() == self.setup.order.acceptance_commands.len();
+        Ok(matches!(self.judge_base(all_seen).await?, Verdict::Passed(..)))
     }
 
-    /// Judges the base as if it were a candidate: the acceptance commands first, because they are what is likely to fail.
-    pub(super) async fn judge_base(&mut self) -> Result<Verdict, Fault> {
+    /// Judges the base as if it were a candidate: the acceptance commands first, because they are what is likely to fail,
+    /// unless they were just seen to hold.
+    pub(super) async fn judge_base(&mut self, acceptance_holds: bool) -> Result<Verdict, Fault> {
         let nothing = ChangeSet::default();
         let order = &self.setup.order;
         let checks = Checks::new(order, order.verify_exempt, &nothing, |path| self.snapshot.entry(path))
@@ -179,10 +181,13 @@ impl Run<'_> {
         let bench = self.bench(ground);
         let mut tell = |_: Progress<'_>| ();
         let look = async {
-            match verify::verify(bench, judged(), &checks.acceptance_only(), &mut tell).await? {
-                Verdict::Passed(..) => verify::verify(bench, judged(), &checks, &mut tell).await,
-                fallen => Ok(fallen),
+            if !acceptance_holds {
+                let verdict = verify::verify(bench, judged(), &checks.acceptance_only(), &mut tell).await?;
+                if !matches!(verdict, Verdict::Passed(..)) {
+                    return Ok(verdict);
+                }
             }
+            verify::verify(bench, judged(), &checks, &mut tell).await
         };
         tokio::select! {
             biased;

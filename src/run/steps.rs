@@ -9,7 +9,7 @@ use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::ground::{promote_failure, sandbox_failure, workspace_failure};
 use super::key::verification_key;
-use super::park::{self, PARKED, Parked, RESUMED};
+use super::park::{self, Limit, PARKED, RESUMED};
 use super::past::latest;
 use super::recover::{Reported, kept};
 use super::room;
@@ -59,9 +59,6 @@ pub(super) enum Hand {
 
 /// What a step leads to.
 pub(super) type Step = Result<Event, Fault>;
-
-/// What an operator does about a limit.
-const AGAIN: &str = "run the order again";
 
 /// How many tokens an answer may cost when the provider can be told: the largest proposal, with room for reasoning.
 const MAX_OUTPUT_TOKENS: u32 = 128_000;
@@ -257,9 +254,10 @@ impl Run<'_> {
                     Some(_) => failure,
                     // The run ends here, and whoever starts the next one is to know when that makes sense.
                     None => {
-                        let parked = self.parked(delay, &failure);
+                        let limit = self.limit();
+                        let parked = limit.park(delay, &failure);
                         self.journal(Framed::Fact, PARKED, Some(attempt), json!(parked))?;
-                        failure.with_hint(park::come_back(parked.until_ms, AGAIN))
+                        limit.leave(&parked, failure)
                     }
                 });
                 Ok(Event::Limited(delay))
@@ -275,31 +273,23 @@ impl Run<'_> {
         if self.setup.fresh {
             return Ok(None);
         }
-        let key = park::key(self.provider, self.setup.model.as_deref());
-        let now = now_ms();
-        let Some(left) = park::left(&self.journal, key, now)? else {
+        let Some((left, failure)) = self.limit().left(&self.journal)? else {
             return Ok(None);
         };
-        self.last = Some(park::still_limited(now + milliseconds(left), AGAIN));
+        self.last = Some(failure);
         Ok(Some(Event::Limited(left)))
     }
 
-    fn parked(&self, delay: Duration, reason: &Failure) -> Parked {
-        Parked {
-            key: park::key(self.provider, self.setup.model.as_deref()),
-            until_ms: now_ms() + milliseconds(delay),
-            reason: reason.sentence(),
-        }
+    fn limit(&self) -> Limit {
+        Limit::of(self.provider, self.setup.model.as_deref(), "run the order again")
     }
 
     /// Lets the provider recover for longer than a run usually waits: the time is recorded, so that nobody asks before.
     pub(super) async fn park(&mut self, attempt: u32, delay: Duration) -> Step {
-        let reason = self
-            .last
-            .take()
-            .unwrap_or_else(|| Failure::plain(FailureClass::ProviderTransient, "it said so"));
-        let parked = self.parked(delay, &reason);
-        self.last = Some(reason);
+        let Some(reason) = &self.last else {
+            return Err(out_of_order("a reason to wait"));
+        };
+        let parked = self.limit().park(delay, reason);
         self.journal(Framed::Fact, PARKED, Some(attempt), json!(parked))?;
         crash_point("the run is parked");
         (self.observe)(&Told::Parked {
@@ -307,7 +297,7 @@ impl Run<'_> {
             until_ms: parked.until_ms,
             reason: &parked.reason,
         });
-        let waited = park::until(parked.until_ms, now_ms, &mut self.cancel).await;
+        let waited = park::until(parked.until_ms, &mut self.cancel).await;
         waited.map_err(Fault::exception)?;
         self.journal(Framed::Fact, RESUMED, Some(attempt), json!({ "key": parked.key }))?;
         (self.observe)(&Told::Resumed { attempt });
@@ -454,7 +444,7 @@ impl Run<'_> {
 
     /// Judges the claim that the base needs no change.
     async fn judge_claim(&mut self) -> Step {
-        match self.judge_base().await? {
+        match self.judge_base(false).await? {
             Verdict::Passed(..) => Ok(Event::Satisfied),
             Verdict::Rejected(finding, _) => Err(Fault::judged(FailureClass::Rejected, finding)),
             Verdict::Limited(_, finding, _) => Err(Fault::judged(FailureClass::Limit, finding)),

@@ -27,7 +27,7 @@ use super::budget::{self, About, Budget, Limit, Scope};
 use super::engine::{milliseconds, now_ms};
 use super::failure::{Failure, Situation, interrupted};
 use super::ground::{Cancel, refuse_place, workspace_failure};
-use super::park::{self, PARKED, Parked, RESUMED};
+use super::park::{self, PARKED, RESUMED};
 use super::past::unreadable;
 use super::room;
 use super::state::{Patience, Rest, Rules, rest};
@@ -57,9 +57,6 @@ pub(super) const PLANS: &str = "plans";
 
 /// How many complaints are told as the reason of a failure; all of them are in the artifacts.
 const MAX_TOLD: usize = 20;
-
-/// What an operator does about a limit.
-const AGAIN: &str = "plan again";
 
 /// How much is told of a model's reason, in characters.
 const MAX_REASON: usize = 2000;
@@ -252,6 +249,17 @@ struct Written {
     dropped: Option<String>,
 }
 
+/// Why the provider is given time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// It fails in passing.
+    Passing,
+    /// It limits requests.
+    Limit,
+    /// It did before, and the time is on record.
+    Recorded,
+}
+
 /// What came of one attempt.
 enum Judged {
     Plan(Box<Plan>, Value, Vec<Complaint>),
@@ -409,7 +417,7 @@ impl<'a> Planning<'a> {
         let mut patience = Patience::default();
         loop {
             if let Some((left, failure)) = self.still_limited()? {
-                patience = self.wait(attempt, patience, (failure, left, true)).await?;
+                patience = self.wait(attempt, patience, (failure, left, Waiting::Recorded)).await?;
                 continue;
             }
             let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
@@ -434,7 +442,11 @@ impl<'a> Planning<'a> {
                         FailureClass::Proposal => return Ok(Said::NoText(failure)),
                         FailureClass::ProviderTransient => {
                             let delay = backoff(patience.failed + 1, error.retry_after(), random());
-                            patience = self.wait(attempt, patience, (failure, delay, error.is_limit())).await?;
+                            let why = match error.is_limit() {
+                                true => Waiting::Limit,
+                                false => Waiting::Passing,
+                            };
+                            patience = self.wait(attempt, patience, (failure, delay, why)).await?;
                         }
                         _ => return Err(failure),
                     }
@@ -546,10 +558,7 @@ impl<'a> Planning<'a> {
         if self.setup.fresh {
             return Ok(None);
         }
-        let key = park::key(self.provider, self.setup.model.as_deref());
-        let now = now_ms();
-        let left = park::left(&self.journal, key, now).map_err(unreadable)?;
-        Ok(left.map(|left| (left, park::still_limited(now + milliseconds(left), AGAIN))))
+        self.limit().left(&self.journal).map_err(unreadable)
     }
 
     /// Lets the provider recover, if there is patience left.
@@ -557,18 +566,24 @@ impl<'a> Planning<'a> {
         &mut self,
         attempt: u32,
         patience: Patience,
-        (failure, delay, is_limit): (Failure, Duration, bool),
+        (failure, delay, why): (Failure, Duration, Waiting),
     ) -> Result<Patience, Failure> {
         let rules = &self.setup.rules;
-        let Some((patience, rest)) = rest(rules, patience, delay, is_limit) else {
-            if is_limit {
-                // Whoever plans again is to know when that makes sense.
-                let parked = self.parked(delay, &failure);
-                self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
-                return Err(failure.with_hint(park::come_back(parked.until_ms, AGAIN)));
-            }
-            let hint = failure.hint.clone().unwrap_or_else(|| "plan again later".to_owned());
-            return Err(failure.with_hint(hint));
+        let Some((patience, rest)) = rest(rules, patience, delay, why != Waiting::Passing) else {
+            return Err(match why {
+                Waiting::Recorded => failure,
+                Waiting::Limit => {
+                    // Whoever plans again is to know when that makes sense.
+                    let limit = self.limit();
+                    let parked = limit.park(delay, &failure);
+                    self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
+                    limit.leave(&parked, failure)
+                }
+                Waiting::Passing => {
+                    let hint = failure.hint.clone().unwrap_or_else(|| "plan again later".to_owned());
+                    failure.with_hint(hint)
+                }
+            });
         };
         match rest {
             Rest::Wait(delay) => {
@@ -588,24 +603,20 @@ impl<'a> Planning<'a> {
         Ok(patience)
     }
 
-    fn parked(&self, delay: Duration, reason: &Failure) -> Parked {
-        Parked {
-            key: park::key(self.provider, self.setup.model.as_deref()),
-            until_ms: now_ms() + milliseconds(delay),
-            reason: reason.sentence(),
-        }
+    fn limit(&self) -> park::Limit {
+        park::Limit::of(self.provider, self.setup.model.as_deref(), "plan again")
     }
 
     /// Lets the provider recover for longer than this usually waits: the time is recorded, so that nobody asks before.
     async fn park(&mut self, attempt: u32, delay: Duration, failure: &Failure) -> Result<(), Failure> {
-        let parked = self.parked(delay, failure);
+        let parked = self.limit().park(delay, failure);
         self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
         (self.observe)(&PlanEvent::Parked {
             attempt,
             until_ms: parked.until_ms,
             reason: &parked.reason,
         });
-        park::until(parked.until_ms, now_ms, &mut self.cancel).await?;
+        park::until(parked.until_ms, &mut self.cancel).await?;
         self.record(Phase::Fact, RESUMED, Some(attempt), json!({ "key": parked.key }))?;
         (self.observe)(&PlanEvent::Resumed { attempt });
         Ok(())
