@@ -186,9 +186,9 @@ pub(super) enum Judge {
     Outside,
     /// The act must work.
     Works,
-    /// The launcher ends by itself within so many seconds.
+    /// The launcher ends by itself. Without one, the act goes on for longer than so many seconds.
     Ends(u64),
-    /// After two seconds the launcher gets this signal; a second later nothing of it is left.
+    /// After two seconds the launcher gets this signal; a few seconds later nothing of it is left.
     Orphans(i32),
     /// No more bytes than this come out.
     Output(u64),

@@ -32,12 +32,12 @@ pub(super) fn judge(act: &Act, seen: &Seen) -> Finding {
             Some(_) => contained(),
             None => no_answer(act, seen),
         },
-        Judge::Ends(seconds) => match seen.status {
+        Judge::Ends(_) => match seen.status {
             Some(_) => Finding::new(
                 Verdict::Contained,
                 format!("{} after {} ms", seen.ending(), seen.elapsed.as_millis()),
             ),
-            None => Finding::new(Verdict::Escaped, format!("still running after {seconds} s")),
+            None => Finding::new(Verdict::Escaped, format!("still running after {} s", seen.elapsed.as_secs())),
         },
         // What is left was said by the evidence from outside.
         Judge::Orphans(_) => Finding::new(Verdict::Contained, "nothing is left"),

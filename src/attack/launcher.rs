@@ -188,6 +188,10 @@ impl Trial<'_> {
         Ok(command)
     }
 
+    fn is_control(&self) -> bool {
+        matches!(self.subject, Subject::Control(_))
+    }
+
     fn has_terminal(&self) -> bool {
         let is_terminal = |one: &Trait| matches!(one, Trait::Terminal | Trait::FreeTerminal);
         self.act.caller.iter().any(is_terminal)
@@ -253,7 +257,9 @@ impl Trial<'_> {
     /// Waits for the launcher; nothing when time is up.
     fn wait(&self, child: &mut Child, started: Instant) -> std::io::Result<Option<ExitStatus>> {
         let deadline = match self.act.judge {
-            Judge::Ends(seconds) => Duration::from_secs(seconds),
+            // A control that nothing ends has shown by then that it holds. A launcher has longer: on a busy host its own
+            // limit of time comes late, and one that would never end does not end in that time either.
+            Judge::Ends(seconds) if self.is_control() => Duration::from_secs(seconds),
             Judge::Orphans(_) => Duration::from_secs(12),
             _ => PATIENCE,
         };
@@ -271,7 +277,7 @@ impl Trial<'_> {
                 let _ = kill(Pid::from_raw(child.id() as i32), signal);
                 told = true;
             }
-            let ended_by_us = told && started.elapsed() > Duration::from_secs(4);
+            let ended_by_us = told && started.elapsed() > Duration::from_secs(if self.is_control() { 4 } else { 8 });
             if started.elapsed() > deadline || ended_by_us || self.ground.is_cancelled() {
                 return Ok(None);
             }
@@ -281,7 +287,7 @@ impl Trial<'_> {
 
     /// Whether processes of the trial are left although the launcher is gone; ends them.
     fn leftovers(&self, site: &Site, seen: &mut Seen) {
-        let patience = Instant::now() + Duration::from_secs(1);
+        let patience = Instant::now() + Duration::from_secs(if self.is_control() { 1 } else { 5 });
         let mut left = holding(&site.token);
         while !left.is_empty() && Instant::now() < patience {
             thread::sleep(Duration::from_millis(20));

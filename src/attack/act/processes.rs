@@ -106,7 +106,7 @@ pub(super) const ACTS: Acts = &[
         ignore(Signal::SIGTERM)?;
         println!("did hold");
         std::io::stdout().flush()?;
-        nap(15_000);
+        nap(60_000);
         Ok("outlast".to_owned())
     }),
     ("block", |_| {

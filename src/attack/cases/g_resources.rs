@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         "wall",
         Medium,
         "a command takes longer than is allowed",
-        &["sleep", "15"],
+        &["sleep", "60"],
     )
     .judged(Ends(6))
     .tuned(tune::short_wall),
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
         "idle-output",
         Low,
         "a command is silent for longer than is allowed",
-        &["sleep", "15"],
+        &["sleep", "60"],
     )
     .judged(Ends(6))
     .tuned(tune::short_silence),
