@@ -37,7 +37,10 @@ pub(super) fn judge(act: &Act, seen: &Seen) -> Finding {
                 Verdict::Contained,
                 format!("{} after {} ms", seen.ending(), seen.elapsed.as_millis()),
             ),
-            None => Finding::new(Verdict::Escaped, format!("still running after {} s", seen.elapsed.as_secs())),
+            None => Finding::new(
+                Verdict::Escaped,
+                format!("still running after {} s", seen.elapsed.as_secs()),
+            ),
         },
         // What is left was said by the evidence from outside.
         Judge::Orphans(_) => Finding::new(Verdict::Contained, "nothing is left"),

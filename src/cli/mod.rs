@@ -18,6 +18,7 @@ mod dry_run;
 mod exec;
 pub mod exit;
 mod gc;
+mod golden;
 mod journal;
 mod output;
 mod plan;
@@ -72,6 +73,7 @@ enum Command {
     Recover(recover::Arguments),
     Release(release::Arguments),
     Gc(gc::Arguments),
+    Golden(golden::Arguments),
     Journal(journal::Arguments),
     Receipt(receipt::Arguments),
     Schema(schema::Arguments),
@@ -110,6 +112,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Recover(arguments) => settings().and_then(|settings| recover::recover(arguments, &settings)),
         Command::Release(arguments) => settings().and_then(|settings| release::release(arguments, &settings)),
         Command::Gc(arguments) => settings().and_then(|settings| gc::gc(arguments, &settings)),
+        Command::Golden(arguments) => golden::golden(arguments, &environment),
         Command::Journal(arguments) => settings().and_then(|settings| journal::journal(arguments, &settings)),
         Command::Receipt(arguments) => receipt::receipt(arguments),
         Command::Schema(arguments) => schema::schema(arguments),

@@ -182,6 +182,7 @@ fn setup(arguments: &Arguments, settings: &Settings, chosen: &provider::Chosen) 
         budget: budget(bounds, settings, &chosen.provider)?,
         patience: settings.wait(arguments.wait).value,
         fresh: arguments.fresh,
+        golden_dir: settings.environment().golden_dir(),
         disk_floor: settings.disk_floor(bounds.disk_floor).value,
         program: own_program()?,
         exit_code: exit::code,

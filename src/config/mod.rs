@@ -119,6 +119,11 @@ impl Environment {
         Some(self.config_dir()?.join("profiles"))
     }
 
+    /// Where the operator keeps golden suites: `$XDG_CONFIG_HOME/factory/golden`, else `~/.config/factory/golden`.
+    pub fn golden_dir(&self) -> Option<PathBuf> {
+        Some(self.config_dir()?.join("golden"))
+    }
+
     /// The directories in which toolchains are looked for.
     pub fn search_path(&self) -> &str {
         &self.search_path
@@ -166,7 +171,7 @@ impl Environment {
         })
     }
 
-    /// Where the operator keeps settings and profiles.
+    /// Where the operator keeps settings, profiles and golden suites.
     fn config_dir(&self) -> Option<PathBuf> {
         let fallback = || Some(self.home.as_ref()?.join(".config"));
         Some(self.config_home.clone().or_else(fallback)?.join(NAME))

@@ -17,9 +17,9 @@ mod words;
 
 pub use acceptance::{AcceptanceCommand, Baseline, Expect, MAX_RUNS, TextMatch, Visibility};
 pub use canonical::canonical_json;
-pub use parse::{OrderError, parse};
+pub use parse::{OrderError, is_plain_id, parse, parse_suite};
 pub use protected::runs_unasked;
-pub use terms::{Condition, Kind, OrderBudget, Rename, Resources, Tool, Version, VersionNumber};
+pub use terms::{Condition, Golden, Kind, OrderBudget, Rename, Resources, Tool, Version, VersionNumber};
 pub use words::{SplitError, join_command, split_command};
 
 use crate::types::{RepoPath, Sha256};
@@ -71,6 +71,8 @@ pub struct WorkOrder {
     pub forbidden: Vec<String>,
     /// The commands that judge the candidate; at least one.
     pub acceptance_commands: Vec<AcceptanceCommand>,
+    /// The operator's own suites that judge the candidate when all else has. Only their names and digests stand in an order.
+    pub golden: Vec<Golden>,
     /// The programs without which it cannot be judged.
     pub tools: Vec<Tool>,
     /// Limits of each command that are lower than the profile's.

@@ -105,6 +105,7 @@ pub fn second() -> Value {
             ("protected_files", paths()),
             ("forbidden_paths", paths()),
             ("forbidden", sentences()),
+            ("golden", list_within(golden(), 0, MAX_ITEMS)),
             ("tools", list_within(tool(), 0, MAX_ITEMS)),
             ("resources", resources()),
             ("budget", budget()),
@@ -174,6 +175,10 @@ fn expect() -> Value {
     )
 }
 
+fn golden() -> Value {
+    object(&[("name", refer("order_id")), ("sha256", sha256())], &[])
+}
+
 fn tool() -> Value {
     object(
         &[("name", text_up_to(MAX_LINE_BYTES))],
@@ -230,6 +235,7 @@ mod tests {
             (&order, second::KEYS.known),
             (command_schema, command::COMMAND_KEYS.known),
             (&command_schema["properties"]["expect"], command::EXPECT_KEYS.known),
+            (&order["properties"]["golden"]["items"], second::GOLDEN_KEYS.known),
             (&order["properties"]["tools"]["items"], second::TOOL_KEYS.known),
             (&order["properties"]["resources"], second::RESOURCES_KEYS.known),
             (&order["properties"]["budget"], second::BUDGET_KEYS.known),

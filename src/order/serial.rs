@@ -3,7 +3,7 @@
 //! The form of version 1 has digests over it in recorded runs, which is why it stays as it is. That of version 2 leaves out
 //! what is as it is by default, so that a field that is added later changes no digest of an order that does not use it.
 
-use super::{AcceptanceCommand, Condition, Kind, OrderBudget, Rename, Resources, Tool, Version, WorkOrder};
+use super::{AcceptanceCommand, Condition, Golden, Kind, OrderBudget, Rename, Resources, Tool, Version, WorkOrder};
 use crate::types::RepoPath;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -54,6 +54,8 @@ struct Second<'o> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     forbidden: &'o [String],
     acceptance: Vec<Object<'o>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    golden: &'o [Golden],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tools: &'o [Tool],
     #[serde(skip_serializing_if = "is_default")]
@@ -131,6 +133,7 @@ fn second(order: &WorkOrder) -> Second<'_> {
         forbidden_paths: &order.forbidden_paths,
         forbidden: &order.forbidden,
         acceptance: order.acceptance_commands.iter().map(Object).collect(),
+        golden: &order.golden,
         tools: &order.tools,
         resources: &order.resources,
         budget: &order.budget,

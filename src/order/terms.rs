@@ -236,6 +236,15 @@ pub struct OrderBudget {
     pub tokens: Option<u64>,
 }
 
+/// A suite of tests that the operator keeps where no model sees it, by its name and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Golden {
+    /// Its name.
+    pub name: String,
+    /// The digest of all that is in it.
+    pub sha256: Sha256,
+}
+
 fn dollars<S: Serializer>(amount: &Option<NanoUsd>, serializer: S) -> Result<S::Ok, S::Error> {
     let text = amount.map(|amount| amount.to_string());
     text.as_deref()

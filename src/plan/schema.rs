@@ -8,11 +8,16 @@ use serde_json::Value;
 /// The schema of an answer. An answer that fits it may still be no plan.
 pub(super) fn answer() -> Value {
     let contract = object(&[("command", text()), ("requires", list(refer("condition")))], &[]);
+    let mut order = second();
+    // What judges a model's work is not the model's to choose.
+    if let Some(fields) = order["properties"].as_object_mut() {
+        fields.remove("golden");
+    }
     let plan = object(
         &[
             ("system_overview", list(text())),
             ("verify_contract", contract),
-            ("work_orders", list_within(second(), 1, MAX_ORDERS)),
+            ("work_orders", list_within(order, 1, MAX_ORDERS)),
         ],
         &[],
     );

@@ -251,8 +251,17 @@ fn the_rules_about_commands_hold_for_both_versions() {
         let order = with(order(1, &[], "a.py"), json!({"acceptance": [{ "argv": argv }]}));
         assert!(codes(&[order]).contains(&(code, json!("WO-01"))), "{argv}");
     }
-    let unknown = with(order(1, &[], "a.py"), json!({"golden": []}));
+    let unknown = with(order(1, &[], "a.py"), json!({"golds": []}));
     assert_eq!(codes(&[unknown]), one(Code::E005, "WO-01"));
+}
+
+#[test]
+fn what_judges_the_work_is_not_for_the_model_to_choose() {
+    let suite = json!([{"name": "api", "sha256": "0".repeat(64)}]);
+    let order = with(order(1, &[], "a.py"), json!({ "golden": suite }));
+    let (plan, _) = compile(&json!({"work_orders": [order]}), &files(), &Bounds::default()).expect("a plan");
+    assert_eq!(plan.orders[0].order.golden, []);
+    assert!(!super::schema::answer().to_string().contains("\"golden\""));
 }
 
 #[test]

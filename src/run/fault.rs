@@ -70,7 +70,8 @@ impl Fault {
                 Stage::VerifyFailed,
                 "what held before must still hold: the repository's own verification has to pass",
             ),
-            Phase::Acceptance => (Stage::AcceptanceFailed, "what the order asks for has to hold"),
+            // That there are golden suites is not told.
+            Phase::Acceptance | Phase::Golden => (Stage::AcceptanceFailed, "what the order asks for has to hold"),
         };
         let hint = match class {
             // Which limit it was says what the command does, and that is not told of a check that is hidden.

@@ -72,6 +72,8 @@ pub struct Setup {
     pub patience: Duration,
     /// Whether to work as if nothing were recorded: an order that is done is done again, and the model is asked anew.
     pub fresh: bool,
+    /// Where the operator keeps golden suites.
+    pub golden_dir: Option<PathBuf>,
     /// What has to be left on each disk that is written to.
     pub disk_floor: Bytes,
     /// The exit code that the caller will return, for the record.

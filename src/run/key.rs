@@ -110,7 +110,7 @@ fn standing(entry: &BaseEntry) -> Value {
 fn demands(policy: &Policy) -> Value {
     let mut demands = json!(policy);
     if let Value::Object(fields) = &mut demands {
-        for host in ["read", "aliases", "path", "snapshots"] {
+        for host in ["read", "aliases", "path", "snapshots", "suites"] {
             fields.remove(host);
         }
     }

@@ -19,7 +19,7 @@ use crate::propose::{self, Exposure};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, RepoPath, escape_control};
 use crate::verify::{
-    self, BaseRecord, BaseState, Bench, Candidate as Judged, Checks, Given, Progress, Verdict, VerifyError,
+    self, BaseRecord, BaseState, Bench, Candidate as Judged, Given, Progress, Suite, Verdict, VerifyError,
 };
 use crate::workspace::WorkspaceError;
 use serde_json::json;
@@ -38,8 +38,9 @@ impl Run<'_> {
         self.check_exposure().map_err(blocked)?;
         terms::check(&self.setup.order, &self.setup.policy).map_err(blocked)?;
         self.check_preconditions().map_err(blocked)?;
-        self.check_tools().map_err(blocked)?;
-        let ground = self.prepare_ground().map_err(blocked)?;
+        let suites = self.find_suites().map_err(blocked)?;
+        self.check_tools(&suites).map_err(blocked)?;
+        let ground = self.prepare_ground(suites).map_err(blocked)?;
         self.try_sandbox(&ground).await?;
         self.ground = Some(ground);
         self.probe_tools().await?;
@@ -84,9 +85,7 @@ impl Run<'_> {
         if order.acceptance_commands.iter().all(says_nothing) {
             return Ok(Vec::new());
         }
-        let nothing = ChangeSet::default();
-        let checks = Checks::new(order, order.verify_exempt, &nothing, |path| self.snapshot.entry(path))
-            .map_err(|error| Fault::exception(workspace_failure(&error)))?;
+        let checks = self.checks(&ChangeSet::default())?;
         let Some(ground) = &self.ground else {
             return Err(out_of_order("a sandbox"));
         };
@@ -164,9 +163,7 @@ impl Run<'_> {
     /// unless they were just seen to hold.
     pub(super) async fn judge_base(&mut self, acceptance_holds: bool) -> Result<Verdict, Fault> {
         let nothing = ChangeSet::default();
-        let order = &self.setup.order;
-        let checks = Checks::new(order, order.verify_exempt, &nothing, |path| self.snapshot.entry(path))
-            .map_err(|error| Fault::exception(workspace_failure(&error)))?;
+        let checks = self.checks(&nothing)?;
         let Some(ground) = &self.ground else {
             return Err(out_of_order("a sandbox"));
         };
@@ -325,9 +322,18 @@ impl Run<'_> {
         })
     }
 
-    fn check_tools(&self) -> Result<(), Failure> {
+    /// The golden suites that the order names, as they are now.
+    fn find_suites(&self) -> Result<Vec<Suite>, Failure> {
+        let directory = self.setup.golden_dir.as_deref();
+        let wanted = self.setup.order.golden.iter();
+        wanted
+            .map(|golden| Suite::find(directory, golden).map_err(|error| Failure::new(&error, Situation::Plain)))
+            .collect()
+    }
+
+    fn check_tools(&self, suites: &[Suite]) -> Result<(), Failure> {
         let (order, policy) = (&self.setup.order, &self.setup.policy);
-        let needed = verify::needed_programs(order, order.verify_exempt, |path| self.snapshot.entry(path))
+        let needed = verify::needed_programs(order, order.verify_exempt, suites, |path| self.snapshot.entry(path))
             .map_err(|error| workspace_failure(&error))?;
         let programs: Vec<_> = needed
             .into_iter()
@@ -343,7 +349,7 @@ impl Run<'_> {
         Err(Failure::new(&missing, Situation::Plain))
     }
 
-    fn prepare_ground(&self) -> Result<Ground, Failure> {
+    fn prepare_ground(&self, suites: Vec<Suite>) -> Result<Ground, Failure> {
         let cache_dir = &self.setup.places.cache_dir;
         let sandbox = Sandbox::start(&self.setup.program).map_err(|error| sandbox_failure(&error))?;
         let base = base(cache_dir, self.snapshot, self.setup.policy.tree).map_err(|error| workspace_failure(&error))?;
@@ -356,11 +362,19 @@ impl Run<'_> {
                 .in_situation(Situation::Storage)
                 .with_hint("see whether the cache directory is on a file system with locks")
         })?;
+        let copied = suites.into_iter().map(|suite| {
+            let place = scratch.join("golden").join(&suite.golden.name);
+            suite.write(&place).map(|()| (suite, place))
+        });
+        let golden = copied
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::new(&error, Situation::Storage))?;
         crash_point("the ground is prepared");
         Ok(Ground {
             sandbox,
             base,
             scratch,
+            golden,
             _in_use: in_use,
         })
     }
@@ -371,10 +385,16 @@ impl Run<'_> {
             layers: ground.base.layers(),
         };
         let nothing = Command::new(["true"]);
+        // With everything that any command will be shown.
+        let mut policy = self.setup.policy.clone();
+        let suites = ground.golden.iter();
+        policy
+            .suites
+            .extend(suites.map(|(suite, place)| (suite.golden.name.clone(), place.clone())));
         tokio::select! {
             biased;
             signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
-            report = ground.sandbox.run(&self.setup.policy, &tree, &nothing, None) => match report {
+            report = ground.sandbox.run(&policy, &tree, &nothing, None) => match report {
                 // Whether there is a program of that name is no question here.
                 Ok(_) => Ok(()),
                 Err(error) => Err(Fault::new(Stage::Preflight, sandbox_failure(&error))),

@@ -25,8 +25,8 @@ use crate::propose::{self, CheckError, Draft, Form, Operation, Proposal};
 use crate::sandbox::{Sandbox, Tree};
 use crate::types::{FailureClass, Problem, RepoPath, Sha256, escape_control, truncate};
 use crate::verify::{
-    self, Bench, Candidate as Judged, Checks, Evidence, Kept, Passed, Phase, Progress, Recalled, RungState, Verdict,
-    VerifyError, rungs,
+    self, Bench, Candidate as Judged, Checks, Evidence, Kept, Passed, Phase, Progress, Recalled, RungState, Suite,
+    Verdict, VerifyError, rungs,
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
 use serde_json::{Value, json};
@@ -41,6 +41,8 @@ pub(super) struct Ground {
     pub(super) base: Base,
     /// Where the changes of candidates are put.
     pub(super) scratch: PathBuf,
+    /// The golden suites that the order names, each with where a copy of it is.
+    pub(super) golden: Vec<(Suite, PathBuf)>,
     /// That directory, locked: what is locked is not removed by `factory gc`, whichever journal knows this run.
     pub(super) _in_use: File,
 }
@@ -417,11 +419,7 @@ impl Run<'_> {
             Hand::NoChange => return self.judge_claim().await,
             Hand::Empty | Hand::Answer(_) | Hand::Passed(_) => return Err(out_of_order("a candidate")),
         };
-        let order = &self.setup.order;
-        let checks = Checks::new(order, order.verify_exempt, &change_set, |path| {
-            self.snapshot.entry(path)
-        })
-        .map_err(|error| Fault::exception(workspace_failure(&error)))?;
+        let checks = self.checks(&change_set)?;
         let base = self.snapshot.commit();
         let key = verification_key(self.setup, base, &change_set, &checks);
         if let Some((kept, recalled)) = self.recall_verdict(key, &change_set)? {
@@ -440,6 +438,15 @@ impl Run<'_> {
         // The directory of the changes goes only when no command can look at it any more.
         drop(candidate);
         self.conclude(attempt, key, verdict?)
+    }
+
+    /// What a change set is judged by.
+    pub(super) fn checks(&self, change_set: &ChangeSet) -> Result<Checks, Fault> {
+        let order = &self.setup.order;
+        let checks = Checks::new(order, order.verify_exempt, change_set, |path| self.snapshot.entry(path))
+            .map_err(|error| Fault::exception(workspace_failure(&error)))?;
+        let golden = self.ground.iter().flat_map(|ground| &ground.golden);
+        Ok(checks.with_golden(golden.map(|(suite, place)| (suite, place.clone()))))
     }
 
     /// Judges the claim that the base needs no change.
@@ -584,6 +591,10 @@ impl Run<'_> {
             "postconditions": evidence.postconditions,
             "commands": of(Phase::Acceptance),
         });
+        if !evidence.golden.is_empty() {
+            let golden = json!({ "suites": evidence.golden, "commands": of(Phase::Golden) });
+            self.artifacts.write_of(attempt, "golden.json", &json(&golden))?;
+        }
         let verify = json!({ "commands": of(Phase::Verify) });
         self.artifacts.write_of(attempt, "verify.json", &json(&verify))?;
         self.artifacts

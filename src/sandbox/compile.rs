@@ -7,7 +7,7 @@ use super::init::receipt;
 use super::policy::{Command, MAX_STDIN, Network, Policy, ReadGrant, Tree};
 use super::profile::steers_programs;
 use super::scratch;
-use super::setup::{ALIASES, Job, Pinned, Places, Rung, Setup, View};
+use super::setup::{ALIASES, Job, Pinned, Places, Rung, SUITES, Setup, View};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -120,7 +120,24 @@ pub(super) fn view_of(policy: &Policy, host: &Host) -> Result<View, SandboxError
         optional: false,
     });
     let grants: Vec<ReadGrant> = policy.read.iter().cloned().chain(snapshots).collect();
-    let (binds, mut links) = view(&grants)?;
+    let (mut binds, mut links) = view(&grants)?;
+    for (name, suite) in &policy.suites {
+        // Part of a path inside.
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+            return Err(refuse(
+                suite,
+                format!("`{}` is no name of a suite", name.escape_debug()),
+            ));
+        }
+        let pinned = pin(suite)?;
+        if !pinned.directory {
+            return Err(refuse(suite, "a suite is a directory".to_owned()));
+        }
+        binds.push(Pinned {
+            at: Some(Path::new(SUITES).join(name)),
+            ..pinned
+        });
+    }
     links.extend(
         policy
             .aliases
@@ -149,6 +166,9 @@ fn bare(policy: &Policy) -> Result<Rung, SandboxError> {
     }
     if !policy.snapshots.is_empty() {
         return Err(needs("a private layer on a host directory"));
+    }
+    if !policy.suites.is_empty() {
+        return Err(needs("a golden suite at a place of its own"));
     }
     // A name that nobody can make beforehand to be in the way; one that is taken is refused.
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(|source| SandboxError::Channel { source })?;
@@ -209,6 +229,7 @@ fn pin(path: &Path) -> Result<Pinned, SandboxError> {
     }
     Ok(Pinned {
         path: path.to_owned(),
+        at: None,
         device: metadata.dev(),
         inode: metadata.ino(),
         directory: metadata.is_dir(),

@@ -4,7 +4,7 @@
 //! - A refusal says what is wrong with the path and what to write instead.
 //! - Looking is done here, by the operator's side, before anything starts; `init` looks again at what it opens.
 
-use super::setup::{ALIASES, HOME, TREE};
+use super::setup::{ALIASES, HOME, SUITES, TREE};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
@@ -149,7 +149,7 @@ pub(super) fn spelling(path: &Path) -> Result<(), Refused> {
 /// Whether anything may be shown at this place.
 pub(super) fn place(path: &Path) -> Result<(), Refused> {
     spelling(path)?;
-    let own = [TREE, HOME, ALIASES]
+    let own = [TREE, HOME, ALIASES, SUITES]
         .iter()
         .any(|own| path.starts_with(own) || Path::new(own).starts_with(path));
     let below = NEVER_BELOW.iter().any(|never| path.starts_with(never));

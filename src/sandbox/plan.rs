@@ -132,7 +132,12 @@ fn mounts(view: &View, job: &Job) -> Vec<Mount> {
     for bind in &view.binds {
         let source = vec![bind.path.clone()];
         // Where the kernel makes an overlay of it, which only it can say; else it is a bind.
-        mounts.push(mount(&bind.path, "overlay", source.clone(), "read-only, nosuid, nodev"));
+        mounts.push(mount(
+            bind.inside(),
+            "overlay",
+            source.clone(),
+            "read-only, nosuid, nodev",
+        ));
         if view.snapshots.contains(&bind.path) {
             mounts.push(mount(&bind.path, "overlay", source, &private));
         }

@@ -42,6 +42,10 @@ pub struct Policy {
     /// Host directories shown at the same place with a private writable layer on top, which is dropped: caches that a
     /// toolchain insists on writing to. The host's own files are never written.
     pub snapshots: Vec<PathBuf>,
+    /// Host directories shown read-only below `/golden` inside, by their names there, as no profile can say: what judges a
+    /// candidate and is no part of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub suites: BTreeMap<String, PathBuf>,
 }
 
 /// What the tree is besides its files; the later ones show more.

@@ -7,7 +7,7 @@ use super::report::{Enforced, LimitKind, SetupFailure};
 use crate::types::{RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The one user and group id inside. Not zero, so that programs do not believe themselves root.
 pub(super) const INSIDE_ID: u32 = 1000;
@@ -21,6 +21,8 @@ pub(super) const TREE: &str = "/src";
 pub(super) const HOME: &str = "/home/factory";
 /// The directory inside whose links are the policy's aliases.
 pub(super) const ALIASES: &str = "/opt/factory/bin";
+/// The directory inside below which suites are shown.
+pub(super) const SUITES: &str = "/golden";
 
 /// Of what a sandbox is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,16 +71,25 @@ impl Rung {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pinned {
     pub(super) path: PathBuf,
+    /// Where it is shown, when that is not at the same path.
+    pub(super) at: Option<PathBuf>,
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) directory: bool,
+}
+
+impl Pinned {
+    /// Where it is shown inside.
+    pub(super) fn inside(&self) -> &Path {
+        self.at.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// A root that runs can share one after another: everything in it is read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct View {
     pub(super) rung: Rung,
-    /// Read-only binds, shown at the same path.
+    /// Read-only binds.
     pub(super) binds: Vec<Pinned>,
     /// Symbolic links of the view: where, and the text.
     pub(super) links: Vec<(PathBuf, PathBuf)>,

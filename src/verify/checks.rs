@@ -3,10 +3,13 @@
 use super::check::Check;
 use super::commands::{VERIFY_SCRIPT, global_commands};
 use super::evidence::{Around, ConditionRecord, RungState};
+use super::golden::Suite;
 use crate::change::{BaseEntry, ChangeSet, Effect};
-use crate::order::{Baseline, Condition, Version, WorkOrder};
+use crate::order::{Baseline, Condition, Golden, Version, WorkOrder};
+use crate::sandbox::Policy;
 use crate::types::{RepoPath, Sha256};
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// What a candidate is judged by.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -14,6 +17,8 @@ pub struct Checks {
     pub(super) verify: Vec<Check>,
     pub(super) postconditions: Vec<ConditionRecord>,
     pub(super) acceptance: Vec<Check>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) golden: Vec<GoldenCheck>,
     /// What a pass says about the rungs that only some orders have something to be judged by. Made of the above, and so no
     /// part of what names the checks.
     #[serde(skip)]
@@ -61,22 +66,39 @@ impl Checks {
                 .collect(),
             postconditions,
             acceptance: order.acceptance_commands.iter().map(Check::of).collect(),
+            golden: Vec::new(),
             around: around(order),
         })
     }
 
-    /// The same without the repository's own verification.
+    /// The same with golden suites, each with the directory on this host where a copy of it is.
+    #[must_use]
+    pub fn with_golden<'s>(mut self, suites: impl IntoIterator<Item = (&'s Suite, PathBuf)>) -> Self {
+        self.golden.extend(suites.into_iter().map(|(suite, place)| GoldenCheck {
+            suite: suite.golden.clone(),
+            place,
+            commands: suite.commands.iter().map(Check::of).collect(),
+        }));
+        if !self.golden.is_empty() {
+            self.around.golden = RungState::Passed;
+        }
+        self
+    }
+
+    /// The same without the repository's own verification and golden suites.
     #[must_use]
     pub fn acceptance_only(&self) -> Self {
         Checks {
             verify: Vec::new(),
+            golden: Vec::new(),
             ..self.clone()
         }
     }
 
     /// The programs that judge, as the commands name them.
     pub fn programs(&self) -> Vec<&str> {
-        let commands = self.verify.iter().chain(&self.acceptance);
+        let golden = self.golden.iter().flat_map(|golden| &golden.commands);
+        let commands = self.verify.iter().chain(&self.acceptance).chain(golden);
         let mut programs: Vec<_> = commands
             .filter_map(|check| check.argv.first())
             .map(String::as_str)
@@ -89,6 +111,27 @@ impl Checks {
     /// The postconditions that do not hold.
     pub(super) fn unmet(&self) -> impl Iterator<Item = &ConditionRecord> {
         self.postconditions.iter().filter(|condition| !condition.holds)
+    }
+}
+
+/// A golden suite that judges.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct GoldenCheck {
+    /// Its name and digest.
+    pub(super) suite: Golden,
+    /// Where its files are on this host, which says nothing of what they are.
+    #[serde(skip)]
+    pub(super) place: PathBuf,
+    pub(super) commands: Vec<Check>,
+}
+
+impl GoldenCheck {
+    /// The policy with the suite in view.
+    pub(super) fn shown_by(&self, policy: &Policy) -> Policy {
+        Policy {
+            suites: [(self.suite.name.clone(), self.place.clone())].into(),
+            ..policy.clone()
+        }
     }
 }
 
@@ -106,6 +149,7 @@ fn around(order: &WorkOrder) -> Around {
     Around {
         baseline: is_climbed(is_red),
         repeat: is_climbed(commands.any(|command| command.runs > 1)),
+        golden: is_climbed(false),
     }
 }
 
@@ -120,13 +164,18 @@ fn around(order: &WorkOrder) -> Around {
 pub fn needed_programs<E>(
     order: &WorkOrder,
     exempt: bool,
+    suites: &[Suite],
     base: impl Fn(&RepoPath) -> Result<BaseEntry, E>,
 ) -> Result<Vec<String>, E> {
     let script = verify_script();
     let has_script = order.allowed_files.contains(&script) || matches!(base(&script)?, BaseEntry::File { .. });
     let verify = global_commands(has_script, exempt);
     let acceptance = order.acceptance_commands.iter().map(|command| &command.argv);
-    let commands = verify.iter().chain(acceptance);
+    let golden = suites
+        .iter()
+        .flat_map(|suite| &suite.commands)
+        .map(|command| &command.argv);
+    let commands = verify.iter().chain(acceptance).chain(golden);
     let judging = commands
         .filter_map(|argv| argv.first())
         .filter(|program| !program.contains('/'));

@@ -1,7 +1,7 @@
 //! The record of one verification: what was run, what was enforced, what came out.
 
 use super::check::Check;
-use crate::order::canonical_json;
+use crate::order::{Golden, canonical_json};
 use crate::sandbox::{Captured, LimitReport, Metering, Outcome, Receipt, Report};
 use crate::types::{ObjectId, RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ pub enum Phase {
     Verify,
     /// What the order asks for.
     Acceptance,
+    /// What the operator keeps to judge by.
+    Golden,
 }
 
 impl Phase {
@@ -22,6 +24,7 @@ impl Phase {
         match self {
             Phase::Verify => "verify",
             Phase::Acceptance => "acceptance",
+            Phase::Golden => "golden",
         }
     }
 }
@@ -156,6 +159,7 @@ pub fn rungs(hygiene: RungState, regression: RungState, acceptance: RungState) -
     let around = Around {
         baseline: RungState::NotJudged,
         repeat: RungState::NotJudged,
+        golden: RungState::NotJudged,
     };
     ladder(hygiene, regression, acceptance, around)
 }
@@ -167,6 +171,8 @@ pub(super) struct Around {
     pub(super) baseline: RungState,
     /// Whether the runs of a command that is repeated agree.
     pub(super) repeat: RungState,
+    /// Whether the golden suites hold.
+    pub(super) golden: RungState,
 }
 
 /// The rungs in their order.
@@ -179,7 +185,7 @@ pub(super) fn ladder(hygiene: RungState, regression: RungState, acceptance: Rung
         (3, "regression", regression),
         (4, "stub probe", NotJudged),
         (5, "mutation", NotJudged),
-        (6, "golden tests", NotJudged),
+        (6, "golden tests", around.golden),
         (7, "repeat", around.repeat),
     ]
     .into_iter()
@@ -207,6 +213,9 @@ pub struct Evidence {
     pub profile: String,
     /// What was judged, and how far.
     pub rungs: Vec<Rung>,
+    /// The golden suites that the order names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub golden: Vec<Golden>,
     /// The commands that were run, in their order.
     pub commands: Vec<CommandRecord>,
     /// The postconditions, once they were looked at.

@@ -5,7 +5,7 @@
 //! - Every command starts from the untouched candidate. What one command writes is dropped with its sandbox and seen by
 //!   no later one, so the bytes that were judged are the bytes of the change set, whatever the commands did.
 //! - First what held before (the repository's own verification), then the postconditions, then what the order asks for
-//!   (its acceptance commands). The first failure ends it: what follows would judge a candidate that is refused anyway.
+//!   (its acceptance commands), then what the operator keeps to judge by (golden suites). The first failure ends it: what follows would judge a candidate that is refused anyway.
 //! - It knows nothing of attempts: what a verdict leads to is decided in `run`.
 
 mod baseline;
@@ -15,6 +15,7 @@ mod climb;
 mod commands;
 mod evidence;
 mod finding;
+mod golden;
 mod passed;
 mod recall;
 
@@ -25,10 +26,12 @@ pub use climb::{BaseRecord, BaseState, Given, judge_base};
 pub use commands::{VERIFY_SCRIPT, global_commands};
 pub use evidence::{CommandRecord, ConditionRecord, Evidence, OutputRecord, Phase, Rung, RungState, rungs};
 pub use finding::{Finding, Hidden, describe, limit_name};
+pub use golden::{GoldenError, SUITE_FILE, Suite, suite_names};
 pub use passed::Passed;
 pub use recall::{Kept, Recalled, recall};
 
 use crate::change::ChangeSet;
+use crate::order::Golden;
 use crate::sandbox::{LimitKind, Policy, Report, Sandbox, SandboxError, Tree};
 use crate::types::{FailureClass, ObjectId, Problem, Sha256, escape_control};
 use climb::{Came, Tell};
@@ -107,6 +110,16 @@ pub async fn verify(
     tell: &mut Tell<'_>,
 ) -> Result<Verdict, VerifyError> {
     let mut commands = Vec::new();
+    let record = |fell, commands, conditions| {
+        let golden = checks.golden.iter().map(|check| check.suite.clone()).collect();
+        evidence(
+            &candidate,
+            bench.policy,
+            (fell, checks.around),
+            golden,
+            (commands, conditions),
+        )
+    };
     if let Some(fall) = climb(
         bench,
         candidate.tree,
@@ -117,17 +130,16 @@ pub async fn verify(
     )
     .await?
     {
-        let fell = fall.place(Phase::Verify);
-        let evidence = evidence(&candidate, bench.policy, (fell, checks.around), commands, Vec::new());
-        return Ok(fall.verdict(evidence));
+        return Ok(fall.verdict(Phase::Verify, |fell| record(fell, commands, Vec::new())));
     }
     let conditions = checks.postconditions.clone();
     let unmet: Vec<_> = checks.unmet().collect();
     if !unmet.is_empty() {
         let finding = Finding::unmet(&unmet);
-        let fell = (Fell::Acceptance, checks.around);
-        let evidence = evidence(&candidate, bench.policy, fell, commands, conditions);
-        return Ok(Verdict::Rejected(finding, evidence));
+        return Ok(Verdict::Rejected(
+            finding,
+            record(Fell::Acceptance, commands, conditions),
+        ));
     }
     let acceptance = &checks.acceptance;
     if let Some(fall) = climb(
@@ -140,17 +152,27 @@ pub async fn verify(
     )
     .await?
     {
-        let fell = (fall.place(Phase::Acceptance), checks.around);
-        let evidence = evidence(&candidate, bench.policy, fell, commands, conditions);
-        return Ok(fall.verdict(evidence));
+        return Ok(fall.verdict(Phase::Acceptance, |fell| record(fell, commands, conditions)));
     }
-    let nothing_asked = checks.acceptance.is_empty() && conditions.is_empty();
+    for golden in &checks.golden {
+        // For its own commands and no others.
+        let policy = golden.shown_by(bench.policy);
+        let with_suite = Bench {
+            policy: &policy,
+            ..bench
+        };
+        let judging = &golden.commands;
+        if let Some(fall) = climb(with_suite, candidate.tree, Phase::Golden, judging, &mut commands, tell).await? {
+            return Ok(fall.verdict(Phase::Golden, |fell| record(fell, commands, conditions)));
+        }
+    }
+    let nothing_asked = checks.acceptance.is_empty() && conditions.is_empty() && checks.golden.is_empty();
     let fell = if nothing_asked {
         Fell::NothingAsked
     } else {
         Fell::Nowhere
     };
-    let evidence = evidence(&candidate, bench.policy, (fell, checks.around), commands, conditions);
+    let evidence = record(fell, commands, conditions);
     Ok(Verdict::Passed(
         Passed {
             evidence: Sha256::of(&evidence.canonical()),
@@ -167,6 +189,7 @@ enum Fell {
     Regression,
     Acceptance,
     Repeat,
+    Golden,
     NothingAsked,
     Nowhere,
 }
@@ -182,13 +205,16 @@ impl Fall {
     /// Where that leaves a candidate whose commands of `phase` were run.
     fn place(&self, phase: Phase) -> Fell {
         match (self, phase) {
-            (Fall::Flaky(_), _) => Fell::Repeat,
+            (_, Phase::Golden) => Fell::Golden,
+            (Fall::Flaky(_), Phase::Verify | Phase::Acceptance) => Fell::Repeat,
             (Fall::Rejected(_) | Fall::Limited(..), Phase::Verify) => Fell::Regression,
             (Fall::Rejected(_) | Fall::Limited(..), Phase::Acceptance) => Fell::Acceptance,
         }
     }
 
-    fn verdict(self, evidence: Evidence) -> Verdict {
+    /// The verdict on a candidate that fell at `phase`, with the record of it.
+    fn verdict(self, phase: Phase, record: impl FnOnce(Fell) -> Evidence) -> Verdict {
+        let evidence = record(self.place(phase));
         match self {
             Fall::Limited(limit, finding) => Verdict::Limited(limit, finding, evidence),
             Fall::Rejected(finding) => Verdict::Rejected(finding, evidence),
@@ -197,7 +223,7 @@ impl Fall {
     }
 }
 
-/// Runs the commands of one phase up to the first that does not show what it has to.
+/// Runs the commands of one phase, or of one suite, up to the first that does not show what it has to.
 async fn climb(
     bench: Bench<'_>,
     tree: &Tree,
@@ -206,7 +232,11 @@ async fn climb(
     records: &mut Vec<CommandRecord>,
     tell: &mut Tell<'_>,
 ) -> Result<Option<Fall>, VerifyError> {
+    // Suites come one after the other, and their commands are counted through.
+    let is_first_run = |record: &&CommandRecord| record.phase == phase && record.run.is_none_or(|run| run == 1);
+    let before = records.iter().filter(is_first_run).count();
     for (index, check) in checks.iter().enumerate() {
+        let index = before + index;
         let fall = match climb::run(bench, tree, (phase, index), check, records, tell).await? {
             Came::Shown => continue,
             Came::Unmet(finding) => Fall::Rejected(finding),
@@ -222,15 +252,20 @@ fn evidence(
     candidate: &Candidate<'_>,
     policy: &Policy,
     (fell, around): (Fell, Around),
-    commands: Vec<CommandRecord>,
-    postconditions: Vec<ConditionRecord>,
+    golden: Vec<Golden>,
+    (commands, postconditions): (Vec<CommandRecord>, Vec<ConditionRecord>),
 ) -> Evidence {
     use RungState::{Failed, NotApplicable, NotReached, Passed as Climbed};
     let (regression, acceptance) = match fell {
         Fell::Regression => (Failed, NotReached),
         Fell::Acceptance | Fell::Repeat => (Climbed, Failed),
         Fell::NothingAsked => (Climbed, NotApplicable),
-        Fell::Nowhere => (Climbed, Climbed),
+        Fell::Golden | Fell::Nowhere => (Climbed, Climbed),
+    };
+    let golden_tests = match (fell, around.golden) {
+        (Fell::Golden, _) => Failed,
+        (Fell::Regression | Fell::Acceptance | Fell::Repeat, Climbed) => NotReached,
+        (_, golden) => golden,
     };
     let repeat = match (fell, around.repeat) {
         (Fell::Repeat, _) => Failed,
@@ -245,7 +280,17 @@ fn evidence(
         files: digests.map(|(path, digest)| (path.clone(), digest)).collect(),
         modes: modes.map(|(path, mode)| (path.clone(), mode)).collect(),
         profile: policy.profile.clone(),
-        rungs: ladder(Climbed, regression, acceptance, Around { repeat, ..around }),
+        rungs: ladder(
+            Climbed,
+            regression,
+            acceptance,
+            Around {
+                repeat,
+                golden: golden_tests,
+                ..around
+            },
+        ),
+        golden,
         commands,
         postconditions,
     }

@@ -99,6 +99,7 @@ mod tests {
             modes: Vec::new(),
             profile: "verify".to_owned(),
             rungs: rungs.clone(),
+            golden: Vec::new(),
             commands: Vec::new(),
             postconditions: Vec::new(),
         };

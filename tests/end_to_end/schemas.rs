@@ -79,7 +79,7 @@ fn what_is_no_order_does_not_follow_the_schema() {
         ("/schema_version", json!(3)),
         ("/id", json!("a b")),
         ("/kind", json!("improve")),
-        ("/golden", json!([])),
+        ("/golden", json!([{ "name": "a/b", "sha256": "2".repeat(64) }])),
         ("/depends_on", json!(["x", 1])),
         ("/preconditions/0/kind", json!("file_there")),
         ("/preconditions/0/sha256", json!("x")),

@@ -5,6 +5,10 @@ mod lists;
 pub(super) mod second;
 #[cfg(test)]
 mod second_tests;
+mod suite;
+
+pub use second::is_plain_id;
+pub use suite::parse_suite;
 
 use super::json::{Defects, Document, Pointer, Want, quote};
 use super::{
@@ -186,6 +190,7 @@ fn read_first(document: &mut Document<'_>, at: &Pointer, object: &Map<String, Va
         forbidden_paths: Vec::new(),
         forbidden: forbidden?,
         acceptance_commands: acceptance_commands?,
+        golden: Vec::new(),
         tools: Vec::new(),
         resources: Resources::default(),
         budget: OrderBudget::default(),

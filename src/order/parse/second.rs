@@ -2,7 +2,7 @@
 
 use super::super::json::{Document, Pointer, Want, quote};
 use super::super::{
-    Baseline, Condition, Kind, MAX_CONTEXT_FILES, OrderBudget, Rename, Resources, Tool, Version, VersionNumber,
+    Baseline, Condition, Golden, Kind, MAX_CONTEXT_FILES, OrderBudget, Rename, Resources, Tool, Version, VersionNumber,
     WorkOrder,
 };
 use super::command::{self, argv, duration};
@@ -52,6 +52,7 @@ pub(in crate::order) const KEYS: Keys = Keys {
         "forbidden_paths",
         "forbidden",
         "acceptance",
+        "golden",
         "tools",
         "resources",
         "budget",
@@ -64,6 +65,10 @@ pub(in crate::order) const KEYS: Keys = Keys {
 pub(in crate::order) const RENAME_KEYS: Keys = Keys {
     of: "a rename",
     known: &["from", "to"],
+};
+pub(in crate::order) const GOLDEN_KEYS: Keys = Keys {
+    of: "a golden suite",
+    known: &["name", "sha256"],
 };
 pub(in crate::order) const TOOL_KEYS: Keys = Keys {
     of: "a tool",
@@ -117,6 +122,18 @@ const FORBIDDEN_PATHS: Want = Want {
 const ACCEPTANCE: Want = Want {
     what: "a list of commands",
     example: "\"acceptance\": [{\"argv\": [\"pytest\", \"-q\"]}]",
+};
+const GOLDEN: Want = Want {
+    what: "a list of golden suites",
+    example: "\"golden\": [{\"name\": \"api\", \"sha256\": \"9f86d081…\"}]",
+};
+const SUITE: Want = Want {
+    what: "a golden suite (an object)",
+    example: "{\"name\": \"api\", \"sha256\": \"9f86d081…\"}",
+};
+const SUITE_NAME: Want = Want {
+    what: "the name of a golden suite",
+    example: "\"name\": \"api\"",
 };
 const TOOLS: Want = Want {
     what: "a list of tools",
@@ -196,6 +213,7 @@ pub(super) fn read(document: &mut Document<'_>, at: &Pointer, object: &Map<Strin
     let forbidden_paths = paths(document, at, object, ("forbidden_paths", FORBIDDEN_PATHS, MAX_PATHS));
     let forbidden = sentences(document, at, object, ("forbidden", FORBIDDEN));
     let acceptance = acceptance(document, at, object, kind);
+    let golden = golden(document, at, object);
     let tools = list(document, at, object, ("tools", TOOLS, MAX_ITEMS), tool);
     let resources = optional(document, at, object, "resources", resources);
     let budget = optional(document, at, object, "budget", budget);
@@ -228,6 +246,7 @@ pub(super) fn read(document: &mut Document<'_>, at: &Pointer, object: &Map<Strin
         forbidden_paths: forbidden_paths?,
         forbidden: forbidden?,
         acceptance_commands: acceptance?,
+        golden: golden?,
         tools: tools?,
         resources: resources?.unwrap_or_default(),
         budget: budget?.unwrap_or_default(),
@@ -240,11 +259,16 @@ pub(super) fn read(document: &mut Document<'_>, at: &Pointer, object: &Map<Strin
     Some(order)
 }
 
+/// Whether a text can be the id of an order or the name of a suite, which is a name of a file as well.
+pub fn is_plain_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    starts && text.len() <= MAX_ID && text.bytes().all(is_plain)
+}
+
 fn order_id(document: &mut Document<'_>, at: &Pointer, value: &Value, want: Want) -> Option<String> {
     let id = document.as_text(at, value, want)?;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let starts = id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if starts && id.len() <= MAX_ID && id.bytes().all(is_plain) {
+    if is_plain_id(id) {
         return Some(id.to_owned());
     }
     let wanted = "letters, digits, `-`, `_` and `.`, beginning with a letter or a digit";
@@ -344,6 +368,38 @@ fn tool_name(document: &mut Document<'_>, at: &Pointer, object: &Map<String, Val
         return None;
     }
     Some(name)
+}
+
+fn suite_name(document: &mut Document<'_>, at: &Pointer, value: &Value) -> Option<String> {
+    let name = document.as_text(at, value, SUITE_NAME)?;
+    if is_plain_id(name) {
+        return Some(name.to_owned());
+    }
+    let text = format!(
+        "{} is no name of a suite, which is that of a directory: at most {MAX_ID} letters, digits, `-`, `_` and `.`, beginning \
+         with a letter or a digit",
+        quote(name)
+    );
+    document.add(at, text);
+    None
+}
+
+/// The suites that judge: each named once, by a name that is that of a directory.
+fn golden(document: &mut Document<'_>, at: &Pointer, object: &Map<String, Value>) -> Option<Vec<Golden>> {
+    let wanted = ("golden", GOLDEN, MAX_ITEMS);
+    let suites = list(document, at, object, wanted, |document, at, value| {
+        let object = document.object(at, value, SUITE)?;
+        refuse_unknown(document, at, object, &GOLDEN_KEYS);
+        let name = document
+            .member(at, object, "name", SUITE_NAME)
+            .and_then(|(at, value)| suite_name(document, &at, value));
+        let (at, value) = document.member(at, object, "sha256", DIGEST)?;
+        let sha256 = parsed(document, &at, value, DIGEST, str::parse::<Sha256>)?;
+        name.map(|name| Golden { name, sha256 })
+    })?;
+    let names: Vec<_> = suites.iter().map(|suite| suite.name.to_ascii_lowercase()).collect();
+    refuse_doubles(document, &at.key("golden"), &names)?;
+    Some(suites)
 }
 
 fn tool(document: &mut Document<'_>, at: &Pointer, value: &Value) -> Option<Tool> {

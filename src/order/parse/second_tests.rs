@@ -31,6 +31,7 @@ fn full() -> Value {
             "expect": {"exit": 3, "stdout": {"contains": "ok"}, "json": {"/a": [1]}, "files": {"o.txt": "1".repeat(64)}},
             "expect_baseline": "fail", "visibility": "summary", "runs": 3
         }],
+        "golden": [{"name": "api", "sha256": "2".repeat(64)}],
         "tools": [{"name": "python", "argv": ["python", "-V"], "min_version": "3.10"}],
         "resources": {"wall": "2m", "cpu": "1m", "memory": "512MiB", "pids": 64, "file_size": "1MiB", "output": "64KiB"},
         "budget": {"usd": "0.50", "tokens": 1000},
@@ -123,7 +124,15 @@ fn the_baseline_that_is_usual_depends_on_the_kind_of_work() {
 #[test]
 fn what_cannot_be_meant_is_refused_where_it_stands() {
     for (pointer, value, complaint) in [
-        ("/golden", json!([]), "an order of version 2 has no such key"),
+        ("/golden", json!(["api"]), "a golden suite"),
+        ("/golden/0/name", json!("../api"), "no name of a suite"),
+        ("/golden/0/sha256", json!("9f86"), "64"),
+        ("/golden/0/select", json!("a"), "a golden suite has no such key"),
+        (
+            "/golden",
+            json!([{"name": "api", "sha256": "2".repeat(64)}, {"name": "API", "sha256": "2".repeat(64)}]),
+            "it stands in the list already",
+        ),
         ("/acceptance_commands", json!(["true"]), "`acceptance`"),
         ("/alowed_files", json!([]), "`allowed_files` is the nearest"),
         ("/kind", json!("improve"), "none of `create`"),

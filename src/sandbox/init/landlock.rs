@@ -46,7 +46,7 @@ pub(in crate::sandbox) fn paths(view: &View) -> Vec<(PathBuf, Class, Part)> {
     let binds = view
         .binds
         .iter()
-        .map(|bind| (bind.path.clone(), Class::Read, Part::View));
+        .map(|bind| (bind.inside().to_owned(), Class::Read, Part::View));
     let devices = super::mounts::DEVICES.map(|path| (path.into(), Class::Device, Part::View));
     let mut paths: Vec<(PathBuf, Class, Part)> = binds.chain(devices).collect();
     let mut add = |path: &Path, class, part| paths.push((path.to_owned(), class, part));
@@ -103,7 +103,7 @@ impl Rules {
         let (mut fixed, mut of_runs) = (Vec::new(), Vec::new());
         // The rights are cut to the ABI in force when the ruleset is made.
         for (path, class, part) in paths(view) {
-            let pinned = view.binds.iter().find(|bind| bind.path == path);
+            let pinned = view.binds.iter().find(|bind| bind.inside() == path);
             let fd = match (&view.rung, part, pinned) {
                 (_, Part::Run, _) => {
                     of_runs.push((path, class));

@@ -95,6 +95,7 @@ impl Profile {
                 tree: spec.source.value,
                 protect: spec.protect.values().map(|set| set.value.clone()).collect(),
                 snapshots: Vec::new(),
+                suites: Default::default(),
             },
             granted: Vec::new(),
             left_out: Vec::new(),

@@ -108,7 +108,7 @@ pub(super) fn build(view: &View) -> Result<Shown, LayerFailure> {
             None => None,
         };
         if apart.is_none() {
-            root.bind(fd.as_fd(), &pin.path, pin.directory, READ_ONLY)?;
+            root.bind(fd.as_fd(), pin.inside(), pin.directory, READ_ONLY)?;
             shown = Shown::AsTheyAre;
         }
     }
@@ -260,7 +260,7 @@ impl Root {
             mount(Some("overlay"), place, Some("overlay"), flags, Some(options.as_str())).is_ok()
         };
         let Some(name) = name else {
-            return Ok(mount(&self.directory(&pin.path)?).then_some(()));
+            return Ok(mount(&self.directory(pin.inside())?).then_some(()));
         };
         // On top of the directory itself, which is of no further use.
         if !is_pinned(&lower.join(name), pin) || !mount(&lower) {
@@ -271,7 +271,7 @@ impl Root {
         if stat.st_ino != pin.inode {
             return Err(Errno::ESTALE).step(format!("find `{}` unchanged", pin.path.display()));
         }
-        let place = self.mount_point(&pin.path)?;
+        let place = self.mount_point(pin.inside())?;
         let tree = copy_of_mount(file.as_fd(), READ_ONLY, false).step(step())?;
         attach(tree.as_fd(), &place).step(step()).map(Some)
     }

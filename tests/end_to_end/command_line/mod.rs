@@ -9,6 +9,7 @@ mod exec;
 mod exposure;
 mod faults;
 mod gc;
+mod golden;
 mod interrupted;
 mod kernel;
 mod money;
