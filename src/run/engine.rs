@@ -21,7 +21,7 @@ use crate::llm::Provider;
 use crate::promote::Target;
 use crate::propose::{FailureBrief, without_credentials};
 use crate::types::{FailureClass, ObjectId, RunId, Sha256};
-use crate::verify::{Rung, RungState, rungs};
+use crate::verify::{Finding, Rung, RungState, rungs};
 use crate::workspace::{Repository, Snapshot};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -174,6 +174,8 @@ pub(super) struct Run<'a> {
     pub(super) rungs: Vec<Rung>,
     pub(super) usage: UsageSummary,
     pub(super) promoted: Option<Promoted>,
+    /// Why the repository's verification does not hold on the base, once that was looked at.
+    pub(super) base_regression: Option<Option<Finding>>,
     /// Until it has been told.
     look: Option<Look>,
     started_ms: u64,
@@ -239,6 +241,7 @@ impl<'a> Run<'a> {
             rungs: rungs(RungState::NotReached, RungState::NotReached, RungState::NotReached),
             usage: UsageSummary::default(),
             promoted: None,
+            base_regression: None,
             look: Some(look),
             started_ms,
         };

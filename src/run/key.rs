@@ -19,6 +19,8 @@ use std::os::unix::fs::MetadataExt as _;
 const ORDER_KEY: &str = "factory order 1";
 /// The version of what a verification key is made of.
 const VERIFICATION_KEY: &str = "factory verification 1";
+/// The version of what a regression key is made of.
+const REGRESSION_KEY: &str = "factory regression 1";
 
 /// Recognises the same order on the same inputs.
 ///
@@ -64,6 +66,20 @@ pub(super) fn verification_key(setup: &Setup, base: ObjectId, change_set: &Chang
         parts.push(json!(modes));
     }
     Sha256::of(&canonical_json(&parts))
+}
+
+/// Recognises the verification of a whole tree by the repository's own commands, likewise.
+pub(super) fn regression_key(setup: &Setup, tree: ObjectId, checks: &Checks) -> Sha256 {
+    Sha256::of(&canonical_json(&json!([
+        REGRESSION_KEY,
+        env!("CARGO_PKG_VERSION"),
+        verify::RULES,
+        tree,
+        checks,
+        setup.policy,
+        setup.timeout.map(|timeout| timeout.as_millis().to_string()),
+        host(&setup.policy, checks),
+    ])))
 }
 
 /// The order without what the planner wrote down about itself.

@@ -29,6 +29,7 @@ mod past;
 mod planning;
 mod preflight;
 mod recover;
+mod regression;
 mod room;
 pub mod schema;
 mod state;

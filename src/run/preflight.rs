@@ -19,7 +19,7 @@ use crate::propose::{self, Exposure};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
 use crate::types::{FailureClass, RepoPath, escape_control};
 use crate::verify::{
-    self, BaseRecord, BaseState, Bench, Candidate as Judged, Given, Progress, Suite, Verdict, VerifyError,
+    self, BaseRecord, BaseState, Bench, Candidate as Judged, Checks, Given, Progress, Suite, Verdict, VerifyError,
 };
 use crate::workspace::WorkspaceError;
 use serde_json::json;
@@ -50,6 +50,7 @@ impl Run<'_> {
             return Ok(Event::Satisfied);
         }
         terms::check_base(&judged).map_err(blocked)?;
+        self.check_regression().await?;
         Ok(Event::Ready)
     }
 
@@ -162,34 +163,36 @@ impl Run<'_> {
     /// Judges the base as if it were a candidate: the acceptance commands first, because they are what is likely to fail,
     /// unless they were just seen to hold.
     pub(super) async fn judge_base(&mut self, acceptance_holds: bool) -> Result<Verdict, Fault> {
-        let nothing = ChangeSet::default();
-        let checks = self.checks(&nothing)?;
+        let checks = self.checks(&ChangeSet::default())?;
+        if !acceptance_holds {
+            let verdict = self.judge_by(&checks.acceptance_only()).await?;
+            if !matches!(verdict, Verdict::Passed(..)) {
+                return Ok(verdict);
+            }
+        }
+        self.judge_by(&checks).await
+    }
+
+    /// Has `checks` judge the base.
+    pub(super) async fn judge_by(&self, checks: &Checks) -> Result<Verdict, Fault> {
         let Some(ground) = &self.ground else {
             return Err(out_of_order("a sandbox"));
         };
         let tree = Tree {
             layers: ground.base.layers(),
         };
-        let judged = || Judged {
+        let base = Judged {
             tree: &tree,
-            change_set: nothing.clone(),
+            change_set: ChangeSet::default(),
             base: self.snapshot.commit(),
         };
-        let bench = self.bench(ground);
         let mut tell = |_: Progress<'_>| ();
-        let look = async {
-            if !acceptance_holds {
-                let verdict = verify::verify(bench, judged(), &checks.acceptance_only(), &mut tell).await?;
-                if !matches!(verdict, Verdict::Passed(..)) {
-                    return Ok(verdict);
-                }
-            }
-            verify::verify(bench, judged(), &checks, &mut tell).await
-        };
         tokio::select! {
             biased;
             signal = self.cancel.clone().wait_owned() => Err(Fault::exception(interrupted(signal))),
-            verdict = look => verdict.map_err(|error| unjudged(&error)),
+            verdict = verify::verify(self.bench(ground), base, checks, &mut tell) => {
+                verdict.map_err(|error| unjudged(&error))
+            }
         }
     }
 
@@ -384,7 +387,9 @@ impl Run<'_> {
         let tree = Tree {
             layers: ground.base.layers(),
         };
-        let nothing = Command::new(["true"]);
+        let first = self
+            .first_command()
+            .map_err(|failure| Fault::new(Stage::Preflight, failure))?;
         // With everything that any command will be shown.
         let mut policy = self.setup.policy.clone();
         let suites = ground.golden.iter();
@@ -394,9 +399,9 @@ impl Run<'_> {
         tokio::select! {
             biased;
             signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
-            report = ground.sandbox.run(&policy, &tree, &nothing, None) => match report {
+            report = ground.sandbox.run(&policy, &tree, &first, None) => match report {
                 // Whether there is a program of that name is no question here.
-                Ok(_) => Ok(()),
+                Ok(report) => self.check_script(&report).map_err(|failure| Fault::new(Stage::Preflight, failure)),
                 Err(error) => Err(Fault::new(Stage::Preflight, sandbox_failure(&error))),
             },
         }

@@ -437,7 +437,10 @@ impl Run<'_> {
         let verdict = self.run_checks(attempt, judged, &checks).await;
         // The directory of the changes goes only when no command can look at it any more.
         drop(candidate);
-        self.conclude(attempt, key, verdict?)
+        match self.conclude(attempt, key, verdict?) {
+            Err(fault) if fault.stage == Stage::VerifyFailed => Err(self.compared_with_base(fault).await),
+            concluded => concluded,
+        }
     }
 
     /// What a change set is judged by.
@@ -628,6 +631,7 @@ impl Run<'_> {
                     unchanged: true,
                 },
                 Preparation::Prepared(prepared) => {
+                    self.remember_regression(attempt, prepared.tree_id())?;
                     let intent = json!(prepared.announce());
                     self.journal(Framed::Intent, "promotion.prepare", Some(attempt), intent)?;
                     let tree = prepared.tree_id();

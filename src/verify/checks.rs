@@ -95,6 +95,17 @@ impl Checks {
         }
     }
 
+    /// The repository's own verification alone.
+    #[must_use]
+    pub fn regression_only(&self) -> Self {
+        Checks {
+            postconditions: Vec::new(),
+            acceptance: Vec::new(),
+            golden: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The programs that judge, as the commands name them.
     pub fn programs(&self) -> Vec<&str> {
         let golden = self.golden.iter().flat_map(|golden| &golden.commands);

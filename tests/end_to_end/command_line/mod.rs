@@ -18,6 +18,7 @@ mod parking;
 mod receipts;
 mod records;
 mod recovery;
+mod regression;
 mod reports;
 mod satisfied;
 mod second;

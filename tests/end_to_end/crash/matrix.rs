@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Points that some run has to pass: one that vanishes from the program is noticed here.
-const POINTS: [&str; 46] = [
+const POINTS: [&str; 48] = [
     "the journal is built, and has no name yet",
     "the repository is taken",
     "before the entry run.opened (intent)",
@@ -20,6 +20,8 @@ const POINTS: [&str; 46] = [
     "the ground is prepared",
     "before the entry baseline.judged (fact)",
     "after the entry baseline.judged (fact)",
+    "before the entry regression.held (fact)",
+    "after the entry regression.held (fact)",
     "the directory of the attempt is there, and empty",
     "before the entry proposal.request (intent)",
     "after the entry proposal.request (intent)",
