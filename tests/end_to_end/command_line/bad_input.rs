@@ -387,6 +387,38 @@ fn a_wrong_command_line_is_explained_for_people_and_in_json() {
         words: &["no provider is named", "FACTORY_PROVIDER"],
     };
     refused(&place, &["run", "--repo=repository", "order.json"], &none);
+    // A table may have any name, so that whoever mistypes one is told which there are.
+    place.write(
+        "tables.toml",
+        "[providers.house]\nprovider = \"openai\"\n[providers.other]\nprovider = \"anthropic\"\n",
+    );
+    let misspelled = Wanted {
+        code: 64,
+        class: "order",
+        words: &[
+            "`hosue` is not a provider",
+            "did you mean `house`?",
+            "the settings name `house`, `other`; built in are replay:DIR",
+        ],
+    };
+    let flags = ["--config=tables.toml", "--provider=hosue"];
+    place.write("spec.md", "A product.\n");
+    refused(
+        &place,
+        &[&["run"], &flags[..], &["--repo=repository", "order.json"]].concat(),
+        &misspelled,
+    );
+    refused(
+        &place,
+        &[
+            &["plan"],
+            &flags[..],
+            &["--repo=repository", "--spec=spec.md", "--out=out"],
+        ]
+        .concat(),
+        &misspelled,
+    );
+    refused(&place, &[&["doctor"], &flags[..]].concat(), &misspelled);
     let empty = Wanted {
         code: 64,
         class: "order",
