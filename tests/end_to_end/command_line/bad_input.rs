@@ -1,7 +1,7 @@
 //! Bad input gets a clear problem and the right exit code, from `run`, `exec` and `check`, for people and in JSON; the
 //! repository is byte for byte as it was, and nothing stays behind.
 
-use super::Place;
+use super::{Ended, Place};
 use crate::support::place::{answer, order};
 use serde_json::{Value, json};
 use std::fs;
@@ -425,6 +425,31 @@ fn a_wrong_command_line_is_explained_for_people_and_in_json() {
         words: &["cannot be run as written", "`factory exec -- ls -l`"],
     };
     refused(&place, &["exec", "--repo=repository", "--", ""], &empty);
+}
+
+#[test]
+fn a_filter_of_log_lines_that_is_none_is_refused_with_those_that_are() {
+    let place = Place::new();
+    place.write("spec.md", "A product.\n");
+    for arguments in [
+        &["run", "--repo=repository", "--provider=replay:answers", "order.json"][..],
+        &[
+            "plan",
+            "--repo=repository",
+            "--provider=replay:answers",
+            "--spec=spec.md",
+            "--out=out",
+        ],
+    ] {
+        place.untouched_by(|| {
+            let mut command = place.factory(arguments);
+            let ended = Ended::of(command.env("FACTORY_LOG", "verbose").output().unwrap());
+            ended.explains(
+                64,
+                &["`FACTORY_LOG` is `verbose`", "off, error, warn, info, debug or trace"],
+            );
+        });
+    }
 }
 
 #[test]
