@@ -206,6 +206,7 @@ pub(super) fn budget(bounds: &bounds::Arguments, settings: &Settings, provider: 
     let table = settings.prices(bounds.prices.as_deref()).map(|set| set.value);
     Ok(Budget {
         caps: settings.caps(&bounds.budget).into_iter().map(|set| set.value).collect(),
+        of_order: Vec::new(),
         prices: prices(table.as_deref())?,
         is_free: matches!(provider, Provider::Replay(_)),
     })
