@@ -184,7 +184,7 @@ pub(super) fn page(summary: &PlanSummary) -> String {
         lines.push(format!("{count} order{s} in {}", words::line(&output)));
     }
     lines.push(format!("cost: {}", words::cost(&summary.usage)));
-    lines.push(format!("record: {}", words::line(&summary.artifacts.to_string_lossy())));
+    lines.push(format!("record: {}", words::records(&summary.artifacts)));
     lines.join("\n") + "\n"
 }
 
