@@ -14,7 +14,7 @@ mod event;
 mod fold;
 mod output;
 
-pub use dry_run::{DryRun, Trial};
+pub use dry_run::{DryRun, Showing, Trial, TriedCommand, TriedOut};
 pub(super) use dry_run::{foreign_modules, is_made, is_of_tree};
 pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
 pub use fold::{PlanOverview, plan_overviews};
@@ -696,7 +696,7 @@ impl<'a> Planning<'a> {
             return Ok(Ok((plan, warnings)));
         };
         let orders: Vec<_> = plan.orders.iter().map(|planned| &planned.order).collect();
-        let tried = trial.complaints(&orders, &self.files).await?;
+        let tried = trial.try_orders(&orders, &self.files).await?.complaints;
         warnings.extend(tried.warnings);
         Ok(match tried.errors.is_empty() {
             true => Ok((plan, warnings)),
