@@ -1,9 +1,10 @@
 //! `factory check`: validates orders without a model.
 
 use super::check_plan::{self, Form};
-use super::{exit, output, problem, run, words};
+use super::{exit, output, plan, problem, run, words};
 use crate::config::Settings;
 use crate::order::{self, MAX_ORDER_BYTES, OrderError, WorkOrder};
+use crate::plan::{Complaint, exposed};
 use crate::run::{Failure, Situation};
 use crate::sandbox::Layer;
 use crate::types::FailureClass;
@@ -68,7 +69,13 @@ pub(super) fn check(
     } else {
         for (path, result) in &results {
             match result {
-                Ok(loaded) => output::text(&format!("{}: ok ({})\n", shown(path), words::line(&loaded.order.id)))?,
+                Ok(loaded) => {
+                    output::text(&format!("{}: ok ({})\n", shown(path), words::line(&loaded.order.id)))?;
+                    let warnings = warnings(&loaded.order);
+                    warnings
+                        .iter()
+                        .for_each(|warning| output::note(&plan::warning(warning)));
+                }
                 Err(failure) => output::problem(failure, false),
             }
         }
@@ -113,11 +120,20 @@ fn check_directory(
 
 fn entry(path: &Path, result: &Result<Loaded, Failure>) -> Value {
     match result {
-        Ok(loaded) => json!({ "path": path.to_string_lossy(), "ok": true, "id": loaded.order.id }),
+        Ok(loaded) => {
+            let (id, warnings) = (&loaded.order.id, warnings(&loaded.order));
+            json!({ "path": path.to_string_lossy(), "ok": true, "id": id, "warnings": warnings })
+        }
         Err(failure) => {
             json!({ "path": path.to_string_lossy(), "ok": false, "problem": problem::json(failure) })
         }
     }
+}
+
+/// What may keep an order that is valid from being run.
+fn warnings(order: &WorkOrder) -> Vec<Complaint> {
+    let written = serde_json::to_value(order).unwrap_or_default();
+    exposed(&Value::from(order.id.as_str()), &written)
 }
 
 /// An order and the bytes that it was read from.

@@ -1,9 +1,11 @@
 //! `factory check DIR`: a plan, checked as a whole, and which order builds on which.
 
 use super::{check, exit, output, plan, problem, run, words};
-use crate::order::{WorkOrder, json::Document};
+use crate::order::{Baseline, WorkOrder, json::Document};
 use crate::plan::{Bounds, Complaints, Files, Graph, MANIFEST, validate};
-use crate::run::{Budget, DryRun, Failure, Situation, Trial, bounds, files_of, read_plan, workspace_failure};
+use crate::run::{
+    Budget, DryRun, Failure, Showing, Situation, Trial, TriedCommand, bounds, files_of, read_plan, workspace_failure,
+};
 use crate::types::{FailureClass, Sha256, escape_control};
 use crate::workspace::{Repository, WorkspaceError};
 use serde_json::{Value, json};
@@ -32,6 +34,8 @@ pub(super) struct Asked<'a> {
 struct Found {
     orders: Vec<WorkOrder>,
     complaints: Complaints,
+    /// What their commands did on the repository as it is; nothing when they were not tried.
+    tried: Option<Vec<TriedCommand>>,
     /// What a manifest says that is so no more.
     remarks: Vec<String>,
 }
@@ -48,7 +52,7 @@ pub(super) fn check(dir: &Path, asked: &Asked<'_>, form: Form) -> Result<u8, Fai
     match form {
         Form::Json => output::json(&document(&found, &graph, failure.as_ref()))?,
         Form::Dot => output::text(&dot(&orders, &graph))?,
-        Form::Text => output::text(&text(&orders, &graph))?,
+        Form::Text => output::text(&text(&orders, &graph, found.tried.as_deref().unwrap_or_default()))?,
     }
     if form != Form::Json {
         found
@@ -98,6 +102,7 @@ fn find(dir: &Path, asked: &Asked<'_>) -> Result<Found, Failure> {
     let plan = json!({ "work_orders": orders, "verify_contract": manifest["verify_contract"] });
     Ok(Found {
         complaints: validate(&plan, &files, &bounds),
+        tried: None,
         orders,
         remarks,
     })
@@ -115,10 +120,11 @@ fn try_out(found: &mut Found, asked: &Asked<'_>) -> Result<(), Failure> {
     let orders: Vec<_> = found.orders.iter().collect();
     let tried = run::runtime()?.block_on(async {
         let mut trial = Trial::prepare(profile, &snapshot, cancel).await?;
-        trial.complaints(&orders, &files).await
+        trial.try_orders(&orders, &files).await
     })?;
-    found.complaints.errors.extend(tried.errors);
-    found.complaints.warnings.extend(tried.warnings);
+    found.complaints.errors.extend(tried.complaints.errors);
+    found.complaints.warnings.extend(tried.complaints.warnings);
+    found.tried = Some(tried.commands);
     Ok(())
 }
 
@@ -206,13 +212,14 @@ fn document(found: &Found, graph: &Graph, failure: Option<&Failure>) -> Value {
         "edges": edges,
         "errors": found.complaints.errors,
         "warnings": found.complaints.warnings,
+        "trial": found.tried,
         "remarks": found.remarks,
         "problem": failure.map(problem::json),
     })
 }
 
-/// Each order with what it builds on.
-fn text(orders: &[&WorkOrder], graph: &Graph) -> String {
+/// Each order with what it builds on, and with what its commands did where they were tried.
+fn text(orders: &[&WorkOrder], graph: &Graph, tried: &[TriedCommand]) -> String {
     let mut text = String::new();
     for (place, order) in orders.iter().enumerate() {
         let exempt = if order.verify_exempt {
@@ -231,8 +238,35 @@ fn text(orders: &[&WorkOrder], graph: &Graph) -> String {
             let (reason, path) = (edge.reason.as_str(), path.unwrap_or_default());
             text.push_str(&format!("  after {from}: {reason}{path}\n"));
         }
+        for command in tried.iter().filter(|command| command.order == order.id) {
+            text.push_str(&format!(
+                "  {}: {}\n",
+                on_the_base(command),
+                words::line(&command.command)
+            ));
+        }
     }
     text
+}
+
+/// What a command was expected to do on the repository as it is, and what it did.
+fn on_the_base(command: &TriedCommand) -> String {
+    let expected = match command.expected {
+        Baseline::Fail => "expected to fail",
+        Baseline::Pass => "expected to succeed",
+        Baseline::Any => "may fail or succeed",
+    };
+    let did = match (command.found, command.expected) {
+        (Showing::Green, Baseline::Fail) => "but succeeds",
+        (Showing::Green, _) => "succeeds",
+        (Showing::Red, Baseline::Pass) if command.code.is_none() => "fails, which the orders before it may change",
+        (Showing::Red, Baseline::Pass) => "but fails",
+        (Showing::Red, _) => "fails",
+        (Showing::Invalid, _) => "but fails for a reason that no work takes away",
+        (Showing::Unknown, _) => "took too long to be judged here",
+    };
+    let code = command.code.map(|code| format!(" ({code})")).unwrap_or_default();
+    format!("before the work: {expected}, {did}{code}")
 }
 
 /// The graph for Graphviz, one arrow for two orders. Source: "The DOT Language", graphviz.org, for quoted strings.

@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::journal::Journal;
 use crate::run::{Call, Failure, Situation, calls};
 use crate::types::NanoUsd;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -30,6 +30,41 @@ enum By {
     Order,
     Model,
     Day,
+}
+
+/// What a sum is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    /// An order, a model or a day.
+    Named(String),
+    /// No order: requests by which plans were made.
+    Plan,
+    /// What was not said: a model that nobody named.
+    Unknown,
+}
+
+impl Name {
+    fn of(by: By, call: &Call) -> Self {
+        let name = match by {
+            By::Order => call.order_id.clone(),
+            By::Model => call.model.clone(),
+            By::Day => words::time(call.at_ms).chars().take(10).collect(),
+        };
+        match (by, name.is_empty()) {
+            (_, false) => Name::Named(name),
+            (By::Order, true) if call.plan.is_some() => Name::Plan,
+            _ => Name::Unknown,
+        }
+    }
+
+    /// As shown to people. No identifier of an order has parentheses.
+    fn shown(&self) -> String {
+        match self {
+            Name::Named(name) => words::line(name),
+            Name::Plan => "(plan)".to_owned(),
+            Name::Unknown => "(unknown)".to_owned(),
+        }
+    }
 }
 
 /// A sum.
@@ -71,32 +106,38 @@ pub(super) fn cost(arguments: &Arguments, settings: &Settings) -> Result<u8, Fai
         Some(journal) => journal.entries().map_err(storage)?,
         None => Vec::new(),
     };
-    let (mut sums, mut total) = (BTreeMap::<String, Sum>::new(), Sum::default());
+    let (mut sums, mut total) = (BTreeMap::<Name, Sum>::new(), Sum::default());
     for call in calls(&entries) {
-        sums.entry(name(arguments.by, &call)).or_default().add(&call);
+        sums.entry(Name::of(arguments.by, &call)).or_default().add(&call);
         total.add(&call);
     }
     if arguments.json {
-        output::json(&json!({ "schema": 1, "by": sums, "total": total }))?;
+        output::json(&document(&sums, &total))?;
     } else {
         output::text(&table(&sums, &total))?;
     }
     Ok(exit::code(None))
 }
 
-fn name(by: By, call: &Call) -> String {
-    match by {
-        By::Order => call.order_id.clone(),
-        By::Model if call.model.is_empty() => "-".to_owned(),
-        By::Model => call.model.clone(),
-        By::Day => words::time(call.at_ms).chars().take(10).collect(),
-    }
+/// The sums of what has a name by it, and beside them the two that have none, which are null when there is nothing to add up.
+fn document(sums: &BTreeMap<Name, Sum>, total: &Sum) -> Value {
+    let named = sums.iter().filter_map(|(name, sum)| match name {
+        Name::Named(name) => Some((name.as_str(), sum)),
+        Name::Plan | Name::Unknown => None,
+    });
+    json!({
+        "schema": 1,
+        "by": named.collect::<BTreeMap<_, _>>(),
+        "plan": sums.get(&Name::Plan),
+        "unknown": sums.get(&Name::Unknown),
+        "total": total,
+    })
 }
 
-fn table(sums: &BTreeMap<String, Sum>, total: &Sum) -> String {
+fn table(sums: &BTreeMap<Name, Sum>, total: &Sum) -> String {
     let mut lines = format!("{:<24} {:>8} {:>12}  {}\n", "", "requests", "tokens", "dollars");
-    let total = ("total".to_owned(), total.clone());
-    for (name, sum) in sums.iter().chain([(&total.0, &total.1)]) {
+    let rows = sums.iter().map(|(name, sum)| (name.shown(), sum));
+    for (name, sum) in rows.chain([("total".to_owned(), total)]) {
         let mut notes = Vec::new();
         for (count, what) in [
             (sum.unpriced, "without a price"),
@@ -114,10 +155,7 @@ fn table(sums: &BTreeMap<String, Sum>, total: &Sum) -> String {
         };
         lines.push_str(&format!(
             "{:<24} {:>8} {:>12}  {}{notes}\n",
-            words::line(name),
-            sum.requests,
-            sum.tokens,
-            sum.usd
+            name, sum.requests, sum.tokens, sum.usd
         ));
     }
     lines

@@ -88,8 +88,8 @@ pub(super) fn plan(arguments: &Arguments, settings: Result<Settings, Failure>) -
 }
 
 fn attempt(arguments: &Arguments, settings: &Settings, stage: &mut Stage) -> Result<PlanSummary, Failure> {
+    run::log_to_stderr(settings)?;
     let (spec, spec_name) = read_spec(&arguments.spec)?;
-    run::log_to_stderr(settings);
     let state_dir = settings.state_dir(arguments.state_dir.as_deref());
     let state_dir = state_dir.map_err(|error| Failure::new(&error, Situation::Plain))?.value;
     let provider::Chosen { mut provider, model } = provider::provider(&arguments.provider, settings)?;
@@ -184,7 +184,7 @@ pub(super) fn page(summary: &PlanSummary) -> String {
         lines.push(format!("{count} order{s} in {}", words::line(&output)));
     }
     lines.push(format!("cost: {}", words::cost(&summary.usage)));
-    lines.push(format!("record: {}", words::line(&summary.artifacts.to_string_lossy())));
+    lines.push(format!("record: {}", words::records(&summary.artifacts)));
     lines.join("\n") + "\n"
 }
 

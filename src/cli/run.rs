@@ -125,7 +125,7 @@ pub(super) fn run(arguments: &Arguments, settings: Result<Settings, Failure>) ->
 }
 
 fn attempt(arguments: &Arguments, settings: &Settings, stage: &mut Stage) -> Result<Ended, Failure> {
-    log_to_stderr(settings);
+    log_to_stderr(settings)?;
     let mut chosen = provider::provider(&arguments.provider, settings)?;
     let setup = setup(arguments, settings, &chosen)?;
     let cancel = hear_signals()?;
@@ -207,6 +207,7 @@ pub(super) fn budget(bounds: &bounds::Arguments, settings: &Settings, provider: 
     let table = settings.prices(bounds.prices.as_deref()).map(|set| set.value);
     Ok(Budget {
         caps: settings.caps(&bounds.budget).into_iter().map(|set| set.value).collect(),
+        of_order: Vec::new(),
         prices: prices(table.as_deref())?,
         is_free: matches!(provider, Provider::Replay(_)),
     })
@@ -392,15 +393,20 @@ fn host(what: &str, error: &std::io::Error) -> Failure {
 }
 
 /// Sends what the program logs to standard error, filtered by `FACTORY_LOG`.
-pub(super) fn log_to_stderr(settings: &Settings) {
-    let filter = tracing_subscriber::EnvFilter::try_new(settings.log().value)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+///
+/// # Errors
+/// `Order` in the sense of a wrong command line when that is no filter.
+pub(super) fn log_to_stderr(settings: &Settings) -> Result<(), Failure> {
+    let refused = |error| Failure::new(&error, Situation::Usage);
+    settings.check_log().map_err(refused)?;
+    let filter = tracing_subscriber::EnvFilter::new(settings.log().value);
     // A subscriber that somebody else installed is as good.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
         .try_init();
+    Ok(())
 }
 
 /// Where events are shown: as JSON on standard output, or as lines for people on standard error.

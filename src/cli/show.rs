@@ -27,9 +27,15 @@ pub(super) fn show(arguments: &Arguments, settings: &Settings) -> Result<u8, Fai
         .value;
     let recorded = status::recorded(&state_dir)?;
     match (status::find(&recorded, &arguments.run)?, arguments.json) {
-        (Found::Run(overview), true) => output::json(&json!({ "schema": 1, "run": overview }))?,
+        (Found::Run(overview), true) => {
+            let removed = words::are_removed(&overview.opened.artifacts);
+            output::json(&json!({ "schema": 1, "run": overview, "artifacts_removed": removed }))?;
+        }
         (Found::Run(overview), false) => output::text(&page(overview))?,
-        (Found::Plan(overview), true) => output::json(&json!({ "schema": 1, "plan": overview }))?,
+        (Found::Plan(overview), true) => {
+            let removed = words::are_removed(&overview.artifacts);
+            output::json(&json!({ "schema": 1, "plan": overview, "artifacts_removed": removed }))?;
+        }
         (Found::Plan(overview), false) => output::text(&plan_page(overview))?,
     }
     Ok(super::exit::code(None))
@@ -45,7 +51,7 @@ fn plan_page(overview: &PlanOverview) -> String {
             overview.attempts,
             overview.last,
             words::time(overview.last_ms),
-            words::line(&overview.artifacts.to_string_lossy()),
+            words::records(&overview.artifacts),
             match overview.parked_until_ms {
                 Some(until) => format!("The planner is parked {}.", words::parked(until)),
                 None => "The planner is at work, or it was killed: it has no last entry.".to_owned(),
@@ -83,7 +89,7 @@ fn page(overview: &Overview) -> String {
             overview.attempts,
             overview.last,
             words::time(overview.last_ms),
-            words::line(&overview.opened.artifacts.to_string_lossy()),
+            words::records(&overview.opened.artifacts),
             match overview.parked_until_ms {
                 Some(until) => format!("The run is parked {}.", words::parked(until)),
                 None => "The run is under way, or it was killed: it has no last entry.".to_owned(),

@@ -5,6 +5,7 @@ use crate::run::{AttemptSummary, Done, Recovered, RecoveryOutcome, Source, Summa
 use crate::sandbox::Layer;
 use crate::types::{escape_control, format_duration};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 /// A time in milliseconds since 1970-01-01 UTC, as people read it, to the second.
@@ -152,6 +153,20 @@ pub(super) fn done(done: &Done) -> String {
     lines
 }
 
+/// Whether the directory with what a run or a planner recorded is gone. One that cannot be looked at may be there.
+pub(super) fn are_removed(records: &Path) -> bool {
+    matches!(records.try_exists(), Ok(false))
+}
+
+/// Where that directory is, or was.
+pub(super) fn records(directory: &Path) -> String {
+    let shown = line(&directory.to_string_lossy());
+    match are_removed(directory) {
+        true => format!("removed, as `factory gc` does; they were in {shown}"),
+        false => shown,
+    }
+}
+
 /// What a finished run comes down to, as lines.
 pub(super) fn summary(summary: &Summary) -> String {
     let mut lines = format!(
@@ -195,7 +210,7 @@ pub(super) fn summary(summary: &Summary) -> String {
         }
     }
     field("time", &span(summary.started_ms, summary.ended_ms));
-    field("artifacts", &line(&summary.artifacts.to_string_lossy()));
+    field("artifacts", &records(&summary.artifacts));
     lines
 }
 

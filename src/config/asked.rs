@@ -9,11 +9,11 @@ use super::file::{Origin, Set};
 use super::key::{KeyError, read_key_fd, read_key_file};
 use super::operator::{Description, Place};
 use super::option::set_option;
-use super::provider::{ProviderSpec, SpecError, split_record};
+use super::provider::{KINDS, ProviderSpec, SpecError, spelling, split_record};
 use super::settings::{Settings, flag, variable};
 use super::{ANTHROPIC_API_KEY, API_KEY, OPENAI_API_KEY};
 use crate::llm::{Dialect, Proxies, ServerSettings};
-use crate::types::{FailureClass, Problem, escape_control, nearest_word};
+use crate::types::{FailureClass, Problem, escape_control, similar_word};
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 
@@ -184,13 +184,23 @@ impl Settings {
     }
 
     fn unknown(&self, error: SpecError, text: &str) -> SpecError {
-        let is_name = !text.is_empty() && !text.contains(':');
-        match nearest_word(text, self.providers().map(|(name, _)| name)) {
-            Some(nearest) if is_name => SpecError::NoTable {
-                name: escape_control(text),
-                nearest: nearest.to_owned(),
-            },
-            _ => error,
+        let SpecError::Unknown { .. } = error else {
+            return error;
+        };
+        let tables: Vec<String> = self.providers().map(|(name, _)| name.to_owned()).collect();
+        let (word, is_name) = match text.split_once(':') {
+            Some((word, _)) => (word, false),
+            None => (text, !text.is_empty()),
+        };
+        // Nobody who writes an address or a directory means a table.
+        let names = tables.iter().filter(|_| is_name).map(String::as_str);
+        let known = names.chain(KINDS.map(|(word, _)| word));
+        let nearest = similar_word(word, known).map(|word| spelling(word).to_owned());
+        SpecError::NotThere {
+            text: escape_control(text),
+            is_name,
+            nearest,
+            tables,
         }
     }
 
@@ -464,15 +474,50 @@ headers = { X-Team = { env = \"TEAM\" } }
     }
 
     #[test]
-    fn a_name_that_is_none_is_told_with_the_nearest() {
-        let settings = settings(&[], FILE);
-        let wanted = Wanted {
-            provider: Some("loacl"),
-            ..Wanted::default()
+    fn a_provider_that_is_none_is_told_with_the_nearest_and_with_all_that_there_are() {
+        let refusal = |settings: &Settings, provider| {
+            let wanted = Wanted {
+                provider: Some(provider),
+                ..Wanted::default()
+            };
+            let error = settings.asked(wanted).unwrap_err();
+            assert!(error.is_usage(), "{error}");
+            format!("{error}; {}", error.hint().unwrap())
         };
-        let error = settings.asked(wanted).unwrap_err();
-        assert!(error.is_usage() && error.hint().unwrap().contains("`local`"), "{error}");
-        let nothing = Settings::default().asked(Wanted::default()).unwrap_err();
+        let own = settings(&[], FILE);
+        let built_in = "replay:DIR, command:PROGRAM ARGUMENTS, openai, responses or anthropic, each of them with :BASE_URL or \
+                        without, or record:DIR:PROVIDER";
+        assert_eq!(
+            refusal(&own, "loacl"),
+            format!(
+                "`loacl` is not a provider, and the settings have no `[providers.loacl]`; did you mean `local`? the settings \
+                 name `claude`, `local`, `work`; built in are {built_in}"
+            )
+        );
+        for (provider, nearest) in [
+            ("record:/d:wrok", "did you mean `work`?"),
+            ("opnai", "did you mean `openai`?"),
+            ("repaly:/d", "did you mean `replay:DIR`?"),
+            ("replay", "did you mean `replay:DIR`?"),
+        ] {
+            let refusal = refusal(&own, provider);
+            let lists = refusal.contains("`claude`, `local`, `work`") && refusal.contains("record:DIR:PROVIDER");
+            assert!(refusal.contains(nearest) && lists, "{refusal}");
+        }
+        let far = refusal(&own, "zzz");
+        assert!(
+            !far.contains("did you mean") && far.contains("`claude`, `local`, `work`"),
+            "{far}"
+        );
+        let nothing = Settings::default();
+        assert_eq!(
+            refusal(&nothing, "zzz"),
+            format!(
+                "`zzz` is not a provider, and the settings have no `[providers.zzz]`; the settings name no providers; built in \
+                 are {built_in}"
+            )
+        );
+        let nothing = nothing.asked(Wanted::default()).unwrap_err();
         assert!(matches!(nothing, AskError::Spec(SpecError::Missing)));
     }
 

@@ -21,7 +21,7 @@ pub use key::{KeyError, read_key_fd, read_key_file};
 pub use operator::Place;
 pub use option::{OptionRefusal, positive_duration, set_option};
 pub use provider::{ProviderSpec, SpecError};
-pub use settings::{NamedProxies, Settings};
+pub use settings::{LogError, NamedProxies, Settings};
 
 use crate::llm::Proxies;
 use crate::types::{FailureClass, Problem};

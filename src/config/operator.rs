@@ -5,7 +5,7 @@
 
 use super::document::{CapTable, Document, HeaderTable, OptionValue, ProviderTable, ProxiesTable, parse};
 use super::file::{FileError, Set, Source};
-use super::option::{positive_duration, set_option};
+use super::option::{is_log_filter, positive_duration, set_option};
 use super::provider::{ProviderSpec, split_record};
 use super::reader::{Read, Reader, has_user, is_settled, line_of};
 use crate::llm::{Dialect, ServerSettings};
@@ -150,10 +150,8 @@ impl Reader<'_> {
             })?,
             allow_context: self.each("allow_context", document.allow_context, RepoPath::parse)?,
             log: self.parsed("log", document.log, |text| {
-                let filter = tracing_subscriber::EnvFilter::try_new(text);
-                filter
-                    .map(|_| text.to_owned())
-                    .map_err(|_| "it is not a filter, such as \"info\"")
+                let filter = is_log_filter(text).then(|| text.to_owned());
+                filter.ok_or("it is not a filter, such as \"info\" or \"factory=debug\"")
             })?,
         })
     }
@@ -434,6 +432,11 @@ mod tests {
             ("schema = 2", "line 1: `schema` 2 is not known", "schema 1"),
             (
                 "log = \"a=b=c\"",
+                "line 1: `log`: it is not a filter",
+                "configuration.md",
+            ),
+            (
+                "log = \"verbose\"",
                 "line 1: `log`: it is not a filter",
                 "configuration.md",
             ),

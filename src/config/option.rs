@@ -1,8 +1,10 @@
-//! Options of a provider's server, by name.
+//! Options of a provider's server, by name, and other values that are given as text.
 
 use crate::llm::{OPTIONS, OptionError, ServerSettings, Timeouts};
 use crate::types::{escape_control, parse_duration};
 use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The options that say how long to wait.
 const WAITS: [&str; 4] = [
@@ -64,6 +66,21 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Whether a text says which log lines are shown: levels, or `TARGET=LEVEL`, separated by commas.
+///
+/// To the library a lone word that is no level is a target of which everything is shown. Whoever writes `verbose` or `debgu`
+/// means a level, and would see fewer lines than before, so that only names of our own modules may stand alone.
+pub(super) fn is_log_filter(text: &str) -> bool {
+    let stands_alone = |word: &str| {
+        word.parse::<LevelFilter>().is_ok()
+            || word.contains(['=', '['])
+            || word == super::NAME
+            || word.starts_with("factory::")
+    };
+    let mut words = text.split(',').filter(|word| !word.is_empty()).peekable();
+    words.peek().is_some() && words.all(stands_alone) && EnvFilter::try_new(text).is_ok()
 }
 
 #[cfg(test)]

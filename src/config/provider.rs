@@ -13,6 +13,22 @@ const SERVERS: [(&str, Dialect, &str); 3] = [
     ("anthropic", Dialect::Messages, "https://api.anthropic.com/v1"),
 ];
 
+/// The words with which a provider that is built in can begin, each with how it is written in full.
+pub(super) const KINDS: [(&str, &str); 6] = [
+    ("openai", "openai"),
+    ("responses", "responses"),
+    ("anthropic", "anthropic"),
+    ("replay", "replay:DIR"),
+    ("command", "command:PROGRAM ARGUMENTS"),
+    ("record", "record:DIR:PROVIDER"),
+];
+
+/// How to write what begins with a word: the word itself, where it is no kind of provider but the name of a table.
+pub(super) fn spelling(word: &str) -> &str {
+    let kind = KINDS.into_iter().find(|(name, _)| *name == word);
+    kind.map_or(word, |(_, spelling)| spelling)
+}
+
 /// How deep recordings may be of recordings; one is enough.
 const MAX_DEPTH: usize = 1;
 
@@ -112,13 +128,17 @@ pub enum SpecError {
     /// None is named.
     #[error("no provider is named")]
     Missing,
-    /// It has the form of a name of a table of providers, and there is none of that name.
-    #[error("`{name}` is not a provider, and the settings have no `[providers.{name}]`")]
-    NoTable {
-        /// The name.
-        name: String,
-        /// The nearest one that there is.
-        nearest: String,
+    /// It is neither the name of a table of the settings nor a provider that is built in.
+    #[error("`{text}` is not a provider{}", no_table(text, *is_name))]
+    NotThere {
+        /// The text, escaped.
+        text: String,
+        /// Whether it could have been the name of a table.
+        is_name: bool,
+        /// The one that may have been meant.
+        nearest: Option<String>,
+        /// The names of all tables.
+        tables: Vec<String>,
     },
     /// The text is no provider.
     #[error("`{text}` is not a provider")]
@@ -134,6 +154,19 @@ pub enum SpecError {
     },
 }
 
+/// What else a name is not.
+fn no_table(name: &str, is_name: bool) -> String {
+    if is_name {
+        format!(", and the settings have no `[providers.{name}]`")
+    } else {
+        String::new()
+    }
+}
+
+/// The kinds of providers that are built in, and how each is written.
+const BUILT_IN: &str = "replay:DIR, command:PROGRAM ARGUMENTS, openai, responses or anthropic, each of them with :BASE_URL or \
+                        without, or record:DIR:PROVIDER";
+
 impl Problem for SpecError {
     fn class(&self) -> FailureClass {
         FailureClass::Order
@@ -141,11 +174,17 @@ impl Problem for SpecError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            SpecError::NoTable { nearest, .. } => format!("did you mean `{nearest}`?"),
+            SpecError::NotThere { nearest, tables, .. } => {
+                let nearest = nearest.iter().map(|nearest| format!("did you mean `{nearest}`? "));
+                let tables: Vec<_> = tables.iter().map(|name| format!("`{name}`")).collect();
+                let tables = match tables.is_empty() {
+                    true => "the settings name no providers".to_owned(),
+                    false => format!("the settings name {}", tables.join(", ")),
+                };
+                format!("{}{tables}; built in are {BUILT_IN}", nearest.collect::<String>())
+            }
             SpecError::Missing | SpecError::Unknown { .. } => {
-                "give --provider replay:DIR, command:PROGRAM ARGUMENTS, openai, responses or anthropic, each of them with \
-                 :BASE_URL or without, or record:DIR:PROVIDER, or set FACTORY_PROVIDER, or `provider` in the settings file"
-                    .to_owned()
+                format!("give --provider {BUILT_IN}, or set FACTORY_PROVIDER, or `provider` in the settings file")
             }
             SpecError::Command { .. } => "close every quotation mark".to_owned(),
         })

@@ -2,10 +2,11 @@
 
 use super::file::{FileError, Origin, Set, Source};
 use super::operator::{OperatorFile, Place};
+use super::option::is_log_filter;
 use super::{ConfigError, Environment};
 use crate::llm::Proxies;
 use crate::run::{Cap, Limit, Rules};
-use crate::types::{Bytes, RepoPath};
+use crate::types::{Bytes, FailureClass, Problem, RepoPath, escape_control};
 use secrecy::SecretString;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -212,6 +213,20 @@ impl Settings {
         named.chain(more).collect()
     }
 
+    /// Refuses a filter of log lines that is none. That of the file was judged when it was read.
+    ///
+    /// # Errors
+    /// `Order` in the sense of a wrong command line, which the variable stands for.
+    pub fn check_log(&self) -> Result<(), LogError> {
+        let text = self.log().value;
+        match is_log_filter(&text) {
+            true => Ok(()),
+            false => Err(LogError {
+                text: escape_control(&text),
+            }),
+        }
+    }
+
     /// The filter of log lines.
     pub fn log(&self) -> Set<String> {
         match &self.environment.log {
@@ -307,6 +322,28 @@ fn same_unit(one: Limit, other: Limit) -> bool {
     )
 }
 
+/// The variable says no filter of log lines.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`FACTORY_LOG` is `{text}`, which is no filter of log lines")]
+pub struct LogError {
+    /// What it is, escaped.
+    text: String,
+}
+
+impl Problem for LogError {
+    fn class(&self) -> FailureClass {
+        FailureClass::Order
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(
+            "set it to off, error, warn, info, debug or trace, to TARGET=LEVEL as in factory=debug, or to several of them \
+             separated by commas, or unset it"
+                .to_owned(),
+        )
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -330,6 +367,38 @@ pub(super) mod tests {
 
     fn shown<T: std::fmt::Debug>(set: &Set<T>) -> String {
         format!("{:?} {}", set.value, set.origin)
+    }
+
+    #[test]
+    fn a_filter_of_log_lines_is_levels_and_targets_with_levels() {
+        let check = |text| settings(&[("FACTORY_LOG", text)], "").check_log();
+        for filter in [
+            "warn",
+            "DEBUG",
+            "off",
+            "5",
+            "factory",
+            "factory::llm",
+            "hyper=off",
+            "info,factory::run=trace",
+            "factory[span]=debug",
+        ] {
+            assert_eq!(check(filter), Ok(()), "{filter}");
+        }
+        for text in [
+            "verbose",
+            "debgu",
+            "info,verbose",
+            "factory=loud",
+            "a=b=c",
+            "6",
+            ",",
+            " ",
+        ] {
+            let error = check(text).expect_err(text);
+            assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
+        }
+        assert_eq!(settings(&[], "").check_log(), Ok(()), "unset");
     }
 
     #[test]

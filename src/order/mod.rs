@@ -7,6 +7,7 @@
 
 mod acceptance;
 mod canonical;
+mod exposed;
 pub mod json;
 mod parse;
 mod protected;
@@ -17,6 +18,7 @@ mod words;
 
 pub use acceptance::{AcceptanceCommand, Baseline, Expect, MAX_RUNS, TextMatch, Visibility};
 pub use canonical::canonical_json;
+pub use exposed::exposed_fields;
 pub use parse::{OrderError, is_plain_id, parse, parse_suite};
 pub use protected::runs_unasked;
 pub use terms::{Condition, Golden, Kind, OrderBudget, Rename, Resources, Tool, Version, VersionNumber};

@@ -1,8 +1,8 @@
-//! Does a plan keep to what commands and runs may do? Codes E111 to E113 and W111.
+//! Does a plan keep to what commands and runs may do? Codes E111 to E113, W111 and W116.
 
 use super::commands::{commands, is_second, needs_network, only_looks};
 use super::complaint::{Code, Complaint, Complaints};
-use crate::order::{Kind, OrderBudget, Resources};
+use crate::order::{Kind, OrderBudget, Resources, exposed_fields};
 use crate::types::{Bytes, NanoUsd, format_duration, parse_duration};
 use serde_json::Value;
 
@@ -25,8 +25,23 @@ pub(super) fn check(orders: &[(Value, &Value)], bounds: &Bounds, complaints: &mu
         check_budget(order, bounds, &mut add);
         check_network(order, &mut add);
         check_resources(order, &bounds.resources, &mut add);
+        exposed(name, order)
+            .into_iter()
+            .for_each(|complaint| complaints.add(complaint));
     }
     check_sum(orders, bounds, complaints);
+}
+
+/// Warnings about the fields of an order for which no run sends it to a model. What stands there is not repeated.
+pub fn exposed(name: &Value, order: &Value) -> Vec<Complaint> {
+    let warning = |(field, what)| {
+        let message = format!(
+            "`{field}` has what looks like {what}, and `factory run` does not send that to a model unless --allow-context names \
+             the order's file; name the place where it is instead"
+        );
+        Complaint::new(Code::W116, name, message)
+    };
+    exposed_fields(order).into_iter().map(warning).collect()
 }
 
 /// An order of which every command only looks at what is there: a file with the right name would pass.

@@ -61,11 +61,13 @@ pub enum Code {
     W111,
     /// All commands of a version 1 order succeed before the work is done.
     W114,
+    /// An order has what looks like a credential in its text, and no run sends that to a model unasked.
+    W116,
 }
 
 impl Code {
     /// All codes.
-    pub const ALL: [Code; 25] = [
+    pub const ALL: [Code; 26] = [
         Code::E000,
         Code::E001,
         Code::E003,
@@ -91,11 +93,12 @@ impl Code {
         Code::W101,
         Code::W111,
         Code::W114,
+        Code::W116,
     ];
 
     /// Whether a plan with it can be used all the same.
     pub const fn is_warning(self) -> bool {
-        matches!(self, Code::W101 | Code::W111 | Code::W114)
+        matches!(self, Code::W101 | Code::W111 | Code::W114 | Code::W116)
     }
 }
 

@@ -30,7 +30,7 @@ mod second_tests;
 mod structure;
 
 pub use answer::{MAX_PLAN_BYTES, PlanError, blocked, parse_answer};
-pub use bounds::Bounds;
+pub use bounds::{Bounds, exposed};
 pub use chain::{Files, exemptions, listing};
 pub use compile::{Plan, PlannedOrder, Provenance, compile, compile_hash, validate};
 pub use complaint::{Code, Complaint, Complaints};

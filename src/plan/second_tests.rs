@@ -223,6 +223,16 @@ fn what_orders_want_to_spend_and_use_is_within_what_they_may() {
         [Code::E112],
         "together"
     );
+    let dear = [
+        spends(1, json!({"usd": "900"})),
+        spends(2, json!({"usd": "900", "tokens": 9_000_000})),
+    ];
+    let unbounded = validate(&json!({ "work_orders": dear }), &files(), &Bounds::default());
+    assert_eq!(
+        unbounded,
+        super::Complaints::default(),
+        "where there is no cap, none is exceeded"
+    );
     let uses = |resources: Value| with(order(1, &[], "a.py"), json!({ "resources": resources }));
     assert_eq!(
         codes(&[uses(json!({"wall": "1m", "memory": "1GiB", "pids": 64, "cpu": "99h"}))]),

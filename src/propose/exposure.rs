@@ -2,9 +2,8 @@
 
 use super::context::MAX_CONTEXT_BYTES;
 use crate::change::BaseEntry;
-use crate::order::WorkOrder;
+use crate::order::{WorkOrder, exposed_fields};
 use crate::types::{RepoPath, credential_in, credential_name, escape_control};
-use serde_json::Value;
 use std::fmt;
 
 /// How far behind what is shown of a file a credential in it may end, in bytes: several times the longest token.
@@ -100,36 +99,20 @@ fn of_file(path: &RepoPath, content: &[u8]) -> Option<Why> {
     })
 }
 
-/// The credentials in an order's own text, field by field. Whatever of it the prompt shows, this looks at all of it, but for
-/// what the planner wrote down about itself, which nobody is shown.
+/// The credentials in an order's own text, field by field.
 fn in_fields(order: &WorkOrder) -> Vec<Exposure> {
     let order = serde_json::to_value(order).unwrap_or_default();
-    let fields = order.as_object().into_iter().flatten();
+    let fields = exposed_fields(&order).into_iter();
+    let why = |(name, what): (&str, _)| Why::Field {
+        name: name.to_owned(),
+        what,
+    };
     fields
-        .filter(|(name, _)| *name != "provenance")
-        .filter_map(|(name, value)| {
-            let mut found = None;
-            each_text(value, &mut |text| found = found.take().or_else(|| credential_in(text)));
-            let why = Why::Field {
-                name: name.clone(),
-                what: found?.what,
-            };
-            Some(Exposure { path: None, why })
+        .map(|field| Exposure {
+            path: None,
+            why: why(field),
         })
         .collect()
-}
-
-/// The texts in a value, names of members among them.
-fn each_text(value: &Value, tell: &mut impl FnMut(&str)) {
-    match value {
-        Value::String(text) => tell(text),
-        Value::Array(items) => items.iter().for_each(|item| each_text(item, tell)),
-        Value::Object(members) => members.iter().for_each(|(name, member)| {
-            tell(name);
-            each_text(member, tell);
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
 
 #[cfg(test)]

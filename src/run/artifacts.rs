@@ -8,7 +8,7 @@
 use crate::durable::{DurableError, create_exclusive_dir, ensure_dir, write_new};
 use crate::types::{FailureClass, Problem, RunId};
 use serde::Serialize;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,14 @@ impl Artifacts {
                 path: self.dir.clone(),
                 source,
             })
+    }
+
+    /// Says to whoever makes room that the directory is in use, until the file is closed, as it is when this process is killed.
+    ///
+    /// A file system without locks is no reason to refuse: then only the age of the entries speaks for it.
+    pub(super) fn hold(&self) -> Option<File> {
+        let directory = File::open(&self.dir).ok()?;
+        directory.try_lock().ok().map(|()| directory)
     }
 
     /// The directory of a run that was opened by somebody else.

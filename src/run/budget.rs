@@ -123,24 +123,51 @@ impl FromStr for Cap {
     }
 }
 
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Usd(usd) => write!(f, "{usd}"),
+            Limit::Tokens(tokens) => write!(f, "{tokens} tokens"),
+        }
+    }
+}
+
 impl fmt::Display for Cap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.limit {
-            Limit::Usd(usd) => write!(f, "{} for the {}", usd, self.scope),
-            Limit::Tokens(tokens) => write!(f, "{tokens} tokens for the {}", self.scope),
-        }
+        write!(f, "{} for the {}", self.limit, self.scope)
     }
 }
 
 /// What may be spent, and what things cost.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// The caps, all of which hold.
+    /// The caps of the operator, all of which hold.
     pub caps: Vec<Cap>,
+    /// The caps that the order itself has, which hold as well.
+    pub of_order: Vec<Cap>,
     /// What models cost.
     pub prices: PriceTable,
     /// Whether the provider takes no money, as recorded answers do.
     pub is_free: bool,
+}
+
+/// Who set a cap, and so where it can be raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The operator: a flag or the settings.
+    Operator,
+    /// The author of the order.
+    Order,
+}
+
+impl Whose {
+    /// The budget of a cap, in words.
+    fn budget(self, cap: &Cap) -> String {
+        match self {
+            Whose::Operator => format!("the budget of {cap}"),
+            Whose::Order => format!("the order's own budget of {}", cap.limit),
+        }
+    }
 }
 
 /// An amount of both.
@@ -317,9 +344,20 @@ impl Budget {
     pub fn unlimited() -> Self {
         Budget {
             caps: Vec::new(),
+            of_order: Vec::new(),
             prices: PriceTable::built_in(),
             is_free: false,
         }
+    }
+
+    /// Every cap that holds.
+    pub(super) fn all_caps(&self) -> impl Iterator<Item = &Cap> {
+        self.caps_by_whose().map(|(_, cap)| cap)
+    }
+
+    fn caps_by_whose(&self) -> impl Iterator<Item = (Whose, &Cap)> {
+        let of_operator = self.caps.iter().map(|cap| (Whose::Operator, cap));
+        of_operator.chain(self.of_order.iter().map(|cap| (Whose::Order, cap)))
     }
 
     /// Refuses a cap of dollars on a model whose price nobody knows.
@@ -327,14 +365,20 @@ impl Budget {
     /// # Errors
     /// `Policy` with the cap.
     pub(super) fn require_price(&self, model: Option<&str>) -> Result<(), Failure> {
-        let in_dollars = self.caps.iter().find(|cap| matches!(cap.limit, Limit::Usd(_)));
-        let Some(cap) = in_dollars.filter(|_| !self.is_free && self.price(model).is_none()) else {
+        let in_dollars = self.caps_by_whose().find(|(_, cap)| matches!(cap.limit, Limit::Usd(_)));
+        let Some((whose, cap)) = in_dollars.filter(|_| !self.is_free && self.price(model).is_none()) else {
             return Ok(());
         };
         let which = model.map_or("a model without a name".to_owned(), |model| {
             format!("the model {model:?}")
         });
-        let message = format!("what {which} costs is not known, and the budget is {cap}");
+        let message = match whose {
+            Whose::Operator => format!("what {which} costs is not known, and the budget is {cap}"),
+            Whose::Order => format!(
+                "what {which} costs is not known, and the order's own budget is {}",
+                cap.limit
+            ),
+        };
         Err(Failure::plain(FailureClass::Policy, message)
             .in_situation(Situation::Document)
             .with_hint("add the model to a price table and give it with --prices FILE, or limit tokens, as in --budget order=300000tok"))
@@ -366,7 +410,7 @@ impl Budget {
         let input = prompt_bytes.saturating_add(512);
         let price = self.price(model);
         let mut output = wanted;
-        for cap in &self.caps {
+        for (whose, cap) in self.caps_by_whose() {
             let covered = calls.iter().filter(|call| about.covers(cap.scope, call));
             let spent = covered.map(Call::counts).fold(Spent::default(), Spent::plus);
             // Nothing when not even the prompt is paid for.
@@ -378,7 +422,7 @@ impl Budget {
                 }),
             };
             let Some(affordable) = affordable.filter(|affordable| *affordable >= SHORTEST_ANSWER.min(wanted)) else {
-                return Err(exhausted(cap, &spent));
+                return Err(exhausted(whose, cap, &spent));
             };
             output = output.min(affordable);
         }
@@ -435,23 +479,32 @@ fn tokens_of(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN)
 }
 
-fn exhausted(cap: &Cap, spent: &Spent) -> Failure {
+fn exhausted(whose: Whose, cap: &Cap, spent: &Spent) -> Failure {
     let so_far = match (cap.limit, spent.usd) {
         (Limit::Usd(_), Some(usd)) => usd.to_string(),
         (Limit::Usd(_), None) => NanoUsd::ZERO.to_string(),
         (Limit::Tokens(_), _) => format!("{} tokens", spent.tokens),
     };
+    let remedy = match (whose, cap.limit) {
+        (Whose::Operator, _) => format!("raise the cap with --budget {}=AMOUNT", cap.scope),
+        (Whose::Order, Limit::Usd(_)) => in_the_order("usd"),
+        (Whose::Order, Limit::Tokens(_)) => in_the_order("tokens"),
+    };
     Failure::plain(
         FailureClass::Budget,
-        format!("the budget of {cap} does not allow another request"),
+        format!("{} does not allow another request", whose.budget(cap)),
     )
     .because(format!(
         "{so_far} are spent or reserved, and what is left pays for no useful answer"
     ))
     .with_hint(format!(
-        "see `factory cost`; raise the cap with --budget {}=AMOUNT, or take a smaller model or context",
-        cap.scope
+        "see `factory cost`; {remedy}, or take a smaller model or context"
     ))
+}
+
+/// Where the author of an order raises what it may cost. No flag does that: an order's budget holds beside the operator's.
+fn in_the_order(unit: &str) -> String {
+    format!("the order sets this cap itself: raise its `budget.{unit}`, which --budget cannot")
 }
 
 #[cfg(test)]
@@ -467,6 +520,7 @@ mod tests {
     fn budget(caps: &[&str]) -> Budget {
         Budget {
             caps: caps.iter().map(|cap| cap.parse().unwrap()).collect(),
+            of_order: Vec::new(),
             prices: PriceTable::parse(PRICES).unwrap(),
             is_free: false,
         }
@@ -539,6 +593,43 @@ mod tests {
             assert_eq!(failure.class, FailureClass::Budget, "{useless}");
             assert!(failure.hint.unwrap().contains("factory cost"));
         }
+    }
+
+    #[test]
+    fn a_refusal_says_whose_cap_it_is_and_where_that_is_raised() {
+        let refusal = |caps: &[&str], of_order: &[&str]| {
+            let budget = Budget {
+                of_order: budget(of_order).caps,
+                ..budget(caps)
+            };
+            let refused = budget
+                .reserve(&[], &about(run(1)), Some("m"), (1000, 1000))
+                .unwrap_err();
+            format!("{}; {}", refused.message, refused.hint.unwrap())
+        };
+        let operator = refusal(&["order=10tok"], &["order=10tok"]);
+        assert!(operator.contains("the budget of 10 tokens for the order"), "{operator}");
+        assert!(operator.contains("--budget order=AMOUNT"), "{operator}");
+        for (cap, unit) in [("order=10tok", "tokens"), ("order=0.0001", "usd")] {
+            let order = refusal(&["order=9"], &[cap]);
+            assert!(
+                order.contains("the order's own budget of ") && !order.contains("=AMOUNT"),
+                "{order}"
+            );
+            assert!(
+                order.contains(&format!("raise its `budget.{unit}`, which --budget cannot")),
+                "{order}"
+            );
+        }
+        let own = Budget {
+            of_order: budget(&["order=1"]).caps,
+            ..budget(&[])
+        };
+        let unpriced = own.require_price(Some("other")).unwrap_err();
+        assert!(
+            unpriced.message.contains("the order's own budget is $1.00"),
+            "{unpriced:?}"
+        );
     }
 
     #[test]

@@ -310,7 +310,7 @@ impl<'a> Run<'a> {
             "park_ms": milliseconds(setup.rules.park),
             "timeout_ms": setup.timeout.map(|timeout| timeout.as_millis()),
             "allow_verify_exempt": setup.allow_verify_exempt,
-            "budget": setup.budget.caps,
+            "budget": setup.budget.all_caps().collect::<Vec<_>>(),
             "prices": setup.budget.prices.version(),
             "started_ms": self.started_ms,
         });

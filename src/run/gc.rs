@@ -155,9 +155,10 @@ impl Collection<'_> {
         let mut removed = self.directories(&self.places.artifacts, is_over)?;
         let plans = self.places.state_dir.join(PLANS);
         // A planner that was killed is not brought to an end by anybody; the next one asks anew.
-        let is_past = |run, _: &Path| {
+        // One that is at work holds a lock, which a kill takes from it.
+        let is_past = |run, directory: &Path| {
             let plan = known.plans.get(&run);
-            plan.is_some_and(|plan| !plan.is_promoted && self.is_past(plan.last_ms))
+            plan.is_some_and(|plan| !plan.is_promoted && self.is_past(plan.last_ms)) && !is_locked(directory)
         };
         removed.join(self.directories(&plans, is_past)?);
         Ok(removed)

@@ -50,7 +50,7 @@ pub use hold::Lease;
 pub use past::{CRASHES, is_known, release};
 pub use planning::{
     DryRun, MAX_FILES, OrderSummary, PlanAttempt, PlanEvent, PlanFiles, PlanObserver, PlanOverview, PlanSetup,
-    PlanSummary, Trial, bounds, files_of, make_plan, plan_overviews, read_plan,
+    PlanSummary, Showing, Trial, TriedCommand, TriedOut, bounds, files_of, make_plan, plan_overviews, read_plan,
 };
 pub use recover::{ExitCode, Outcome as RecoveryOutcome, Recovered, Rescue, Rescued, rescue};
 pub use state::{Course, End, Event as Step, Patience, REPEATS, Rest, Rules, State, next, rest};

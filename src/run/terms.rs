@@ -39,9 +39,8 @@ pub(super) fn narrow(order: &WorkOrder, policy: &mut Policy, budget: &mut Budget
     let scope = Scope::Order;
     let usd = order.budget.usd.map(Limit::Usd);
     let tokens = order.budget.tokens.map(Limit::Tokens);
-    budget
-        .caps
-        .extend(usd.into_iter().chain(tokens).map(|limit| Cap { scope, limit }));
+    let caps = usd.into_iter().chain(tokens).map(|limit| Cap { scope, limit });
+    budget.of_order.extend(caps);
 }
 
 fn least<T: Ord>(limit: &mut T, wanted: Option<T>) {

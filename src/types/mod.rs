@@ -22,7 +22,7 @@ pub use failure::{FailureClass, Problem};
 pub use fold::fold_name;
 pub use id::{IdError, ObjectId, RunId};
 pub use money::{MoneyError, NanoUsd};
-pub use nearest::{nearest_in_message, nearest_word};
+pub use nearest::{nearest_in_message, nearest_word, similar_word};
 pub use path::{PathError, RepoPath};
 pub use size::{Bytes, SizeError, format_duration, parse_duration};
 pub use template::render_template;

@@ -123,6 +123,51 @@ fn for_a_later_order_only_what_is_wrong_in_any_case_is_wrong() {
 }
 
 #[test]
+fn each_command_is_told_with_its_order_and_what_it_was_expected_to_do_and_did() {
+    let mut first = order(argv(&["bash", "run.sh"]));
+    let kept = json!({"argv": ["test", "-e", "scripts/verify.sh"], "expect_baseline": "pass"});
+    first["acceptance"].as_array_mut().unwrap().push(kept);
+    let mut second = order(argv(&["bash", "scripts/verify.sh", "x"]));
+    second["id"] = json!("WO-02");
+    second["depends_on"] = json!(["WO-01"]);
+    second["allowed_files"] = json!(["other.sh"]);
+    second["postconditions"] = json!([{"kind": "file_exists", "path": "other.sh"}]);
+    let more = [
+        json!({"argv": ["bash", "run.sh", "y"], "expect_baseline": "pass"}),
+        json!({"argv": ["bash", "-c", "test -e scripts/verify.sh"], "expect_baseline": "any"}),
+        argv(&["no-such-program"]),
+    ];
+    second["acceptance"].as_array_mut().unwrap().extend(more);
+    let place = planned(&first);
+    place.write("plan/WO-02.json", second.to_string());
+    let ended = place.call(&CHECK);
+    assert_eq!(ended.code, Some(65), "{ended:#?}");
+    insta::assert_snapshot!(ended.text(), @r"
+    WO-01  Make run.sh
+      before the work: expected to fail, fails: bash run.sh
+      before the work: expected to succeed, succeeds: test -e scripts/verify.sh
+    WO-02  Make run.sh
+      after WO-01: depends
+      after WO-01: runs run.sh
+      before the work: expected to fail, but succeeds (E114): bash scripts/verify.sh x
+      before the work: expected to succeed, fails, which the orders before it may change: bash run.sh y
+      before the work: may fail or succeed, succeeds: bash -c 'test -e scripts/verify.sh'
+      before the work: expected to fail, but fails for a reason that no work takes away (E115): no-such-program
+    ");
+    let trial = place.call(&[&CHECK[..], &["--json"]].concat()).json()["trial"].clone();
+    assert_eq!(trial.as_array().unwrap().len(), 6, "{trial:#}");
+    assert_eq!(
+        trial[2],
+        json!({
+            "order": "WO-02", "command": "bash scripts/verify.sh x", "expected": "fail", "found": "green", "reason": null,
+            "code": "E114"
+        })
+    );
+    let untried = place.call(&[&CHECK[..3], &["--json"]].concat()).json();
+    assert_eq!(untried["trial"], Value::Null, "nothing was tried");
+}
+
+#[test]
 fn version_1_cannot_say_what_is_green_before_and_is_only_warned() {
     let first = |commands: &[&str]| {
         json!({

@@ -1,12 +1,14 @@
 //! `factory plan` and `factory check` on a plan, as people and scripts meet them.
 
 use crate::support::place::names;
-use crate::support::{Ended, Place, Server, has, http, sending, shared};
+use crate::support::{Ended, Place, Server, has, http, sending, shared, vanishes};
 use factory::plan::{Bounds, Code, Complaint, Files, MAX_SPEC_BYTES, exemptions, validate};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 fn planned(id: &str, file: &str) -> Value {
     json!({
@@ -420,6 +422,56 @@ fn the_record_of_a_planner_goes_when_it_is_old_and_none_of_its_orders_is_on_a_br
     let ended = place.call(&["gc", "--keep=1ms", "--json"]).succeeded();
     assert!(!record.exists(), "{ended:#?}");
     assert_eq!(ended.json()["removed"]["artifacts"]["count"], 1, "{ended:#?}");
+}
+
+/// Nobody is left to clean up after `SIGKILL`: the kernel ends what the planner started and takes its lock, and all that stays
+/// is its record, which `factory gc` takes in its time, but not from a planner that is at work.
+#[test]
+fn a_planner_that_is_killed_while_it_asks_leaves_its_record_and_nothing_else() {
+    let place = fresh();
+    let beside = names(&place.path(""));
+    let asked = place.word("home/asked");
+    let provider = format!("--provider=command:sh -c 'touch {asked}; sleep 300'");
+    let arguments = [
+        "plan",
+        "--spec=spec.md",
+        "--repo=repository",
+        "--out=plans/out",
+        &provider,
+    ];
+    let mut planner = place.factory(&arguments);
+    let mut planner = planner.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !place.path("home/asked").exists() {
+        assert!(Instant::now() < deadline, "the model was never asked");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let record = record(&place);
+    place.call(&["gc", "--keep=0s"]).succeeded();
+    assert!(record.join("spec.txt").exists(), "the planner is at work");
+    planner.kill().unwrap();
+    planner.wait().unwrap();
+    assert!(
+        vanishes(&asked, Duration::from_secs(30)),
+        "the program that it asked is left"
+    );
+    assert_eq!(
+        names(&place.path("")),
+        beside,
+        "neither the directory of the plan nor anything beside it"
+    );
+    let state: Vec<_> = names(&place.path("home/.local/state/factory"));
+    assert!(
+        state
+            .iter()
+            .all(|name| name == "plans" || name.starts_with("journal.db")),
+        "{state:?}"
+    );
+    // Whoever plans next is in nobody's way, and asks anew.
+    plan(&place, &usual().to_string(), &[]).succeeded();
+    let collected = place.call(&["gc", "--keep=0s", "--json"]).succeeded().json();
+    assert_eq!(collected["removed"]["artifacts"]["count"], 2, "{collected:#}");
+    assert!(!record.exists(), "what was killed holds nothing");
 }
 
 #[test]

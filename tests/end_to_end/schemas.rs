@@ -11,14 +11,22 @@ use std::fs;
 #[test]
 fn the_committed_schemas_are_those_of_this_version() {
     let place = Place::new();
-    for name in [
-        "order-v1",
-        "order-v2",
-        "manifest",
-        "proposal-v1",
-        "proposal-v2",
-        "event",
-    ] {
+    let committed: BTreeSet<String> = fs::read_dir(project().join("docs/schema"))
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    // What can be asked for is what the refusal of a word lists.
+    let refused = place.call(&["schema", "none"]).stderr;
+    let listed = refused
+        .split_once("[possible values: ")
+        .unwrap()
+        .1
+        .split_once(']')
+        .unwrap()
+        .0;
+    let printed: BTreeSet<String> = listed.split(", ").map(|name| format!("{name}.schema.json")).collect();
+    assert_eq!(committed, printed, "committed, and printed by `factory schema NAME`");
+    for name in listed.split(", ") {
         let printed = place.call(&["schema", name]).succeeded().text();
         let path = project().join(format!("docs/schema/{name}.schema.json"));
         let found = fs::read_to_string(&path).unwrap_or_default();

@@ -15,6 +15,7 @@ use crate::plan::{Code, Complaint, Complaints, Files, made_before, python_module
 use crate::sandbox::{Command, Policy, Sandbox, Tree};
 use crate::verify::{self, Bench, Known, Shown, VerifyError};
 use crate::workspace::{Base, Snapshot};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,6 +33,65 @@ pub struct DryRun {
     pub cache_dir: PathBuf,
     /// This project's own binary, which is started again as the sandbox's helper.
     pub program: PathBuf,
+}
+
+/// What came of trying the commands of orders.
+#[derive(Debug, Default)]
+pub struct TriedOut {
+    /// What is wrong with the orders.
+    pub complaints: Complaints,
+    /// Every command, order by order.
+    pub commands: Vec<TriedCommand>,
+}
+
+/// What a command did on the base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TriedCommand {
+    /// The order that has it.
+    pub order: String,
+    /// The command, as the order has it.
+    pub command: String,
+    /// What it is expected to do there.
+    pub expected: Baseline,
+    /// What it did.
+    pub found: Showing,
+    /// Why it shows nothing, if it shows nothing.
+    pub reason: Option<String>,
+    /// What is complained of, if anything is.
+    pub code: Option<Code>,
+}
+
+/// What a command shows on the base, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Showing {
+    /// What it has to show, already.
+    Green,
+    /// That something is missing that the work makes.
+    Red,
+    /// Nothing: it fails for a reason that no work takes away.
+    Invalid,
+    /// Nothing yet: it takes longer than it is given here.
+    Unknown,
+}
+
+impl TriedCommand {
+    fn new(order: &WorkOrder, command: &AcceptanceCommand, shown: &Shown, code: Option<Code>) -> Self {
+        let (found, reason) = match shown {
+            Shown::Green => (Showing::Green, None),
+            Shown::Red => (Showing::Red, None),
+            Shown::Invalid(reason) => (Showing::Invalid, Some(reason.clone())),
+            Shown::Unknown => (Showing::Unknown, None),
+        };
+        TriedCommand {
+            order: order.id.clone(),
+            command: command.text.clone(),
+            expected: command.expect_baseline,
+            found,
+            reason,
+            code,
+        }
+    }
 }
 
 /// The base, ready for commands.
@@ -84,8 +144,11 @@ impl Trial {
     ///
     /// # Errors
     /// When a command could not be run at all, or the operator asked for an end.
-    pub async fn complaints(&mut self, orders: &[&WorkOrder], files: &Files) -> Result<Complaints, Failure> {
-        let mut complaints = Complaints::default();
+    pub async fn try_orders(&mut self, orders: &[&WorkOrder], files: &Files) -> Result<TriedOut, Failure> {
+        let TriedOut {
+            mut complaints,
+            mut commands,
+        } = TriedOut::default();
         let mut seen: Vec<(Asked, Shown)> = Vec::new();
         for (order, (is_first, made)) in orders.iter().zip(made_before(orders)) {
             if let Err(failure) = terms::check(order, &self.policy) {
@@ -111,7 +174,10 @@ impl Trial {
                     }
                 };
                 greens += usize::from(shown == Shown::Green);
-                if let Some((code, message)) = complaint(command, &shown, is_first) {
+                let said = complaint(command, &shown, is_first);
+                let code = said.as_ref().map(|(code, _)| *code);
+                commands.push(TriedCommand::new(order, command, &shown, code));
+                if let Some((code, message)) = said {
                     complaints.add(Complaint::new(code, &name(order), message));
                 }
             }
@@ -120,7 +186,7 @@ impl Trial {
                 complaints.add(Complaint::new(Code::W114, &name(order), message));
             }
         }
-        Ok(complaints)
+        Ok(TriedOut { complaints, commands })
     }
 
     async fn try_out(&mut self, asked: &Asked, files: &Files) -> Result<Shown, Failure> {

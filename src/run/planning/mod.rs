@@ -14,7 +14,7 @@ mod event;
 mod fold;
 mod output;
 
-pub use dry_run::{DryRun, Trial};
+pub use dry_run::{DryRun, Showing, Trial, TriedCommand, TriedOut};
 pub(super) use dry_run::{foreign_modules, is_made, is_of_tree};
 pub use event::{OrderSummary, PlanAttempt, PlanEvent, PlanObserver, PlanSummary};
 pub use fold::{PlanOverview, plan_overviews};
@@ -46,6 +46,7 @@ use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256, e
 use crate::workspace::{Repository, Snapshot};
 use output::Replacing;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -237,6 +238,8 @@ struct Planning<'a> {
     /// Entries before this place are not used again.
     since: u64,
     artifacts: Artifacts,
+    /// Keeps `factory gc` from taking them.
+    _held: Option<File>,
     attempts: Vec<PlanAttempt>,
     usage: UsageSummary,
     started_ms: u64,
@@ -294,6 +297,7 @@ impl<'a> Planning<'a> {
             journal,
             since,
             artifacts: Artifacts::of(&setup.state_dir.join(PLANS), id),
+            _held: None,
             attempts: Vec::new(),
             usage: UsageSummary::default(),
             started_ms: now_ms(),
@@ -325,6 +329,7 @@ impl<'a> Planning<'a> {
         // First the entry: a directory that no entry leads to would never be cleared away.
         self.record(Phase::Intent, "plan.opened", None, opened.clone())?;
         self.artifacts.create().map_err(unwritten)?;
+        self._held = self.artifacts.hold();
         self.write("plan.json", &json(&opened))?;
         self.write("spec.txt", &setup.spec)?;
         (self.observe)(&PlanEvent::Opened {
@@ -691,7 +696,7 @@ impl<'a> Planning<'a> {
             return Ok(Ok((plan, warnings)));
         };
         let orders: Vec<_> = plan.orders.iter().map(|planned| &planned.order).collect();
-        let tried = trial.complaints(&orders, &self.files).await?;
+        let tried = trial.try_orders(&orders, &self.files).await?.complaints;
         warnings.extend(tried.warnings);
         Ok(match tried.errors.is_empty() {
             true => Ok((plan, warnings)),

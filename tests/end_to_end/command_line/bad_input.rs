@@ -1,7 +1,7 @@
 //! Bad input gets a clear problem and the right exit code, from `run`, `exec` and `check`, for people and in JSON; the
 //! repository is byte for byte as it was, and nothing stays behind.
 
-use super::Place;
+use super::{Ended, Place};
 use crate::support::place::{answer, order};
 use serde_json::{Value, json};
 use std::fs;
@@ -387,12 +387,69 @@ fn a_wrong_command_line_is_explained_for_people_and_in_json() {
         words: &["no provider is named", "FACTORY_PROVIDER"],
     };
     refused(&place, &["run", "--repo=repository", "order.json"], &none);
+    // A table may have any name, so that whoever mistypes one is told which there are.
+    place.write(
+        "tables.toml",
+        "[providers.house]\nprovider = \"openai\"\n[providers.other]\nprovider = \"anthropic\"\n",
+    );
+    let misspelled = Wanted {
+        code: 64,
+        class: "order",
+        words: &[
+            "`hosue` is not a provider",
+            "did you mean `house`?",
+            "the settings name `house`, `other`; built in are replay:DIR",
+        ],
+    };
+    let flags = ["--config=tables.toml", "--provider=hosue"];
+    place.write("spec.md", "A product.\n");
+    refused(
+        &place,
+        &[&["run"], &flags[..], &["--repo=repository", "order.json"]].concat(),
+        &misspelled,
+    );
+    refused(
+        &place,
+        &[
+            &["plan"],
+            &flags[..],
+            &["--repo=repository", "--spec=spec.md", "--out=out"],
+        ]
+        .concat(),
+        &misspelled,
+    );
+    refused(&place, &[&["doctor"], &flags[..]].concat(), &misspelled);
     let empty = Wanted {
         code: 64,
         class: "order",
         words: &["cannot be run as written", "`factory exec -- ls -l`"],
     };
     refused(&place, &["exec", "--repo=repository", "--", ""], &empty);
+}
+
+#[test]
+fn a_filter_of_log_lines_that_is_none_is_refused_with_those_that_are() {
+    let place = Place::new();
+    place.write("spec.md", "A product.\n");
+    for arguments in [
+        &["run", "--repo=repository", "--provider=replay:answers", "order.json"][..],
+        &[
+            "plan",
+            "--repo=repository",
+            "--provider=replay:answers",
+            "--spec=spec.md",
+            "--out=out",
+        ],
+    ] {
+        place.untouched_by(|| {
+            let mut command = place.factory(arguments);
+            let ended = Ended::of(command.env("FACTORY_LOG", "verbose").output().unwrap());
+            ended.explains(
+                64,
+                &["`FACTORY_LOG` is `verbose`", "off, error, warn, info, debug or trace"],
+            );
+        });
+    }
 }
 
 #[test]

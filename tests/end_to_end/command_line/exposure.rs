@@ -153,6 +153,39 @@ fn an_order_or_a_spec_with_a_credential_in_its_text_is_not_sent() {
 }
 
 #[test]
+fn a_credential_in_the_text_of_an_order_is_told_by_check_without_repeating_it() {
+    const TOKEN: &str = "ghp_planted4f2aplanted4f2aplanted4f2a";
+    let place = Place::new();
+    let mut with_token = order();
+    with_token["intent"] = json!(format!("Write hello to x.txt, with {TOKEN}."));
+    place.write("plan/WO-01.json", with_token.to_string());
+    for path in ["plan", "plan/WO-01.json"] {
+        let ended = place.call(&["check", path]).succeeded();
+        assert!(
+            ended
+                .stderr
+                .contains("warning: W116 WO-01: `intent` has what looks like a token of GitHub"),
+            "{ended:#?}"
+        );
+        let in_json = place.call(&["check", "--json", path]).succeeded();
+        let document = in_json.json();
+        let holder = match path {
+            "plan" => &document,
+            _ => &document["orders"][0],
+        };
+        let warnings = holder["warnings"].as_array().unwrap();
+        assert!(warnings.iter().any(|warning| warning["code"] == "W116"), "{document:#}");
+        for said in [&ended.stdout, &in_json.stdout] {
+            assert!(!String::from_utf8_lossy(said).contains(TOKEN), "{path}");
+        }
+        assert!(!ended.stderr.contains(TOKEN), "{ended:#?}");
+    }
+    place.write("plan/WO-01.json", order().to_string());
+    let ended = place.call(&["check", "plan"]).succeeded();
+    assert!(!ended.stderr.contains("W116"), "the control: {ended:#?}");
+}
+
+#[test]
 fn a_context_file_cannot_pretend_to_end_or_to_be_the_rules() {
     let digest = "0123456789abcdef";
     let forged = format!(

@@ -99,8 +99,17 @@ fn what_is_young_stays_and_what_is_old_goes_except_what_a_promoted_run_recorded(
         (json!(2), json!(2)),
         "{check:#}"
     );
-    place.call(&["show", &failed]).succeeded();
-    place.call(&["show", &promoted]).succeeded();
+    for (run, is_removed) in [(&failed, true), (&promoted, false)] {
+        let shown = place.call(&["show", run]).succeeded().text();
+        let artifacts = shown.lines().find(|line| line.contains("artifacts")).unwrap();
+        assert_eq!(
+            artifacts.contains("removed, as `factory gc` does"),
+            is_removed,
+            "{shown}"
+        );
+        let document = place.call(&["show", "--json", run]).succeeded().json();
+        assert_eq!(document["artifacts_removed"], is_removed, "{document:#}");
+    }
     // What is done is done, and what is asked again is asked for.
     let again = place.run(&["order.json"]).succeeded();
     assert!(again.text().starts_with("SKIPPED"), "{again:#?}");

@@ -63,6 +63,44 @@ fn what_a_run_cost_is_told_by_order_model_and_day_and_in_its_summary() {
 }
 
 #[test]
+fn what_has_no_order_or_no_model_is_in_a_row_with_a_name() {
+    let place = place();
+    place.write("spec.md", "A product.\n");
+    let planned = place.call(&[
+        "plan",
+        "--repo=repository",
+        "--spec=spec.md",
+        "--out=out",
+        "--max-attempts=1",
+        "--provider=command:echo none",
+    ]);
+    assert_ne!(planned.code, Some(0), "{planned:#?}");
+    run(&place, &[]).succeeded();
+    let rows = |by: &str| {
+        let text = place.call(&["cost", "--by", by]).succeeded().text();
+        let names = text
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().next().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(rows("order"), ["WO-01", "(plan)", "total"]);
+    assert_eq!(rows("model"), ["m", "(unknown)", "total"]);
+    let by_order = cost(&place, "order");
+    assert_eq!(
+        (&by_order["plan"]["requests"], &by_order["unknown"]),
+        (&1.into(), &Value::Null)
+    );
+    assert_eq!(by_order["by"].as_object().unwrap().len(), 1, "{by_order}");
+    let by_model = cost(&place, "model");
+    assert_eq!(
+        (&by_model["unknown"]["requests"], &by_model["plan"]),
+        (&1.into(), &Value::Null)
+    );
+    assert_eq!(by_model["by"].as_object().unwrap().len(), 1, "{by_model}");
+}
+
+#[test]
 fn no_request_is_sent_that_a_budget_does_not_pay_for() {
     for (budget, words) in [
         ("--budget=order=0", "$0.00 for the order"),

@@ -735,7 +735,11 @@ fn the_budget_of_an_order_can_only_tighten_the_operators() {
     order(&place, json!({ "budget": { "tokens": 100 } }));
     let (ended, asked) = place.untouched_by(|| run(&place, &[hello()], &["--budget=order=10000000tok"]));
     assert_eq!(asked, 0);
-    ended.explains_in_json(11, "budget", &["100 tokens for the order"]);
+    ended.explains_in_json(
+        11,
+        "budget",
+        &["the order's own budget of 100 tokens", "raise its `budget.tokens`"],
+    );
     order(&place, json!({ "budget": { "tokens": 10_000_000 } }));
     let (ended, asked) = place.untouched_by(|| run(&place, &[hello()], &["--budget=order=100tok"]));
     assert_eq!((ended.code, asked), (Some(11), 0), "{ended:#?}");
