@@ -13,9 +13,25 @@ use std::time::{Duration, Instant};
 
 const SIGNALS: [(Signal, i32); 3] = [(Signal::SIGHUP, 129), (Signal::SIGINT, 130), (Signal::SIGTERM, 143)];
 
-/// An operator's process as a terminal would start it: background jobs and nohup(1) ignore signals, which a child inherits.
-fn start(mut command: Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+/// An operator's process as a terminal would start it: background jobs and nohup(1) ignore signals, which a child inherits,
+/// and these tests may be run by either.
+fn start(command: Command) -> Child {
+    let mut fresh = Command::new("env");
+    fresh
+        .arg("--default-signal=HUP,INT,TERM")
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        fresh.current_dir(directory);
+    }
+    fresh.env_clear();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            fresh.env(name, value);
+        }
+    }
+    let fresh = fresh.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    fresh.spawn().unwrap()
 }
 
 fn send(child: &Child, signal: Signal) {
