@@ -41,8 +41,9 @@ impl Run<'_> {
         let suites = self.find_suites().map_err(blocked)?;
         self.check_tools(&suites).map_err(blocked)?;
         let ground = self.prepare_ground(suites).map_err(blocked)?;
-        self.try_sandbox(&ground).await?;
+        let complaint = self.try_sandbox(&ground).await?;
         self.ground = Some(ground);
+        self.check_script(&complaint).await?;
         self.probe_tools().await?;
         let judged = self.judge_baseline().await?;
         let may_be_satisfied = !self.setup.fresh && judged.iter().all(|one| one.found == BaseState::Green);
@@ -383,7 +384,8 @@ impl Run<'_> {
     }
 
     /// Builds one sandbox on the base for nothing, so that a layer that is missing is found before the model is paid.
-    async fn try_sandbox(&mut self, ground: &Ground) -> Result<(), Fault> {
+    /// Says what bash has against the repository's script.
+    async fn try_sandbox(&mut self, ground: &Ground) -> Result<Vec<String>, Fault> {
         let tree = Tree {
             layers: ground.base.layers(),
         };
@@ -401,7 +403,7 @@ impl Run<'_> {
             signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
             report = ground.sandbox.run(&policy, &tree, &first, None) => match report {
                 // Whether there is a program of that name is no question here.
-                Ok(report) => self.check_script(&report).map_err(|failure| Fault::new(Stage::Preflight, failure)),
+                Ok(report) => self.complaint(&report).map_err(|failure| Fault::new(Stage::Preflight, failure)),
                 Err(error) => Err(Fault::new(Stage::Preflight, sandbox_failure(&error))),
             },
         }
