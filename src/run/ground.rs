@@ -241,6 +241,26 @@ pub fn refuse_place(repository: &Repository, what: &str, place: &Path) -> Result
     Ok(())
 }
 
+/// Refuses a golden suite that lies, also through symbolic links, where all commands see it: in one of `shown`, or around it.
+pub(super) fn refuse_shown<'p>(
+    suite: &str,
+    place: &Path,
+    shown: impl IntoIterator<Item = &'p Path>,
+) -> Result<(), Failure> {
+    let mut shown = shown.into_iter();
+    let Some(shown) = shown.find(|shown| is_inside(place, shown) || is_inside(shown, place)) else {
+        return Ok(());
+    };
+    let message = format!("the golden suite `{suite}` is in view of the code that it judges");
+    Err(Failure::plain(FailureClass::Host, message)
+        .because(format!(
+            "`{}` and `{}` are not apart",
+            real(place).display(),
+            shown.display()
+        ))
+        .with_hint("keep the suite where neither the repository nor what the profile grants has it"))
+}
+
 fn is_inside(place: &Path, top: &Path) -> bool {
     real(place).starts_with(real(top))
 }
@@ -295,6 +315,20 @@ pub(super) fn promote_failure(error: &PromoteError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suite_is_apart_from_what_all_commands_see() {
+        let dir = tempfile::tempdir().unwrap();
+        let (granted, suites) = (dir.path().join("granted"), dir.path().join("suites"));
+        for made in [granted.join("api"), suites.join("api/data")] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        std::os::unix::fs::symlink(granted.join("api"), suites.join("linked")).unwrap();
+        let refused = |name: &str, shown: &Path| refuse_shown(name, &suites.join(name), [shown]).is_err();
+        assert!(refused("linked", &granted) && refused("linked", &granted.join("api")));
+        assert!(refused("api", &suites) && refused("api", &suites.join("api/data")));
+        assert!(!refused("api", &granted) && !refused("linked", &suites.join("api")));
+    }
 
     #[test]
     fn a_place_inside_the_repository_is_recognised_also_through_a_symlink() {

@@ -5,7 +5,7 @@ use super::engine::Run;
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::finished::is_done_before;
-use super::ground::{base, sandbox_failure, workspace_failure};
+use super::ground::{base, refuse_shown, sandbox_failure, workspace_failure};
 use super::planning::{MAX_FILES, foreign_modules, is_made, is_of_tree};
 use super::state::Event;
 use super::steps::{Ground, Step, out_of_order, unjudged};
@@ -13,7 +13,7 @@ use super::terms;
 use crate::change::{BaseEntry, ChangeSet};
 use crate::durable::{crash_point, ensure_dir};
 use crate::journal::Phase as Framed;
-use crate::order::{AcceptanceCommand, Baseline, Condition, Version, runs_unasked, verify_exempt_allowed};
+use crate::order::{AcceptanceCommand, Baseline, Condition, Golden, Version, runs_unasked, verify_exempt_allowed};
 use crate::plan::{Files, is_library, made_before, python_modules};
 use crate::propose::{self, Exposure};
 use crate::sandbox::{Command, Sandbox, Tree, find_program};
@@ -24,6 +24,7 @@ use crate::verify::{
 use crate::workspace::WorkspaceError;
 use serde_json::json;
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a tool may take to say which version it is.
@@ -41,8 +42,9 @@ impl Run<'_> {
         let suites = self.find_suites().map_err(blocked)?;
         self.check_tools(&suites).map_err(blocked)?;
         let ground = self.prepare_ground(suites).map_err(blocked)?;
-        self.try_sandbox(&ground).await?;
+        let complaint = self.try_sandbox(&ground).await?;
         self.ground = Some(ground);
+        self.check_script(&complaint).await?;
         self.probe_tools().await?;
         let judged = self.judge_baseline().await?;
         let may_be_satisfied = !self.setup.fresh && judged.iter().all(|one| one.found == BaseState::Green);
@@ -327,11 +329,18 @@ impl Run<'_> {
 
     /// The golden suites that the order names, as they are now.
     fn find_suites(&self) -> Result<Vec<Suite>, Failure> {
-        let directory = self.setup.golden_dir.as_deref();
-        let wanted = self.setup.order.golden.iter();
-        wanted
-            .map(|golden| Suite::find(directory, golden).map_err(|error| Failure::new(&error, Situation::Plain)))
-            .collect()
+        let (directory, policy) = (self.setup.golden_dir.as_deref(), &self.setup.policy);
+        let find = |golden: &Golden| {
+            let suite = Suite::find(directory, golden).map_err(|error| Failure::new(&error, Situation::Plain))?;
+            if let Some(directory) = directory {
+                let granted = policy.read.iter().map(|grant| &grant.path).chain(&policy.snapshots);
+                let repository = [self.repository.work_dir(), self.repository.common_dir()];
+                let shown = repository.into_iter().chain(granted.map(PathBuf::as_path));
+                refuse_shown(&golden.name, &directory.join(&golden.name), shown)?;
+            }
+            Ok(suite)
+        };
+        self.setup.order.golden.iter().map(find).collect()
     }
 
     fn check_tools(&self, suites: &[Suite]) -> Result<(), Failure> {
@@ -383,7 +392,8 @@ impl Run<'_> {
     }
 
     /// Builds one sandbox on the base for nothing, so that a layer that is missing is found before the model is paid.
-    async fn try_sandbox(&mut self, ground: &Ground) -> Result<(), Fault> {
+    /// Says what bash has against the repository's script.
+    async fn try_sandbox(&mut self, ground: &Ground) -> Result<Vec<String>, Fault> {
         let tree = Tree {
             layers: ground.base.layers(),
         };
@@ -401,7 +411,7 @@ impl Run<'_> {
             signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
             report = ground.sandbox.run(&policy, &tree, &first, None) => match report {
                 // Whether there is a program of that name is no question here.
-                Ok(report) => self.check_script(&report).map_err(|failure| Fault::new(Stage::Preflight, failure)),
+                Ok(report) => self.complaint(&report).map_err(|failure| Fault::new(Stage::Preflight, failure)),
                 Err(error) => Err(Fault::new(Stage::Preflight, sandbox_failure(&error))),
             },
         }

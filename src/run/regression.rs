@@ -1,8 +1,8 @@
 //! What holds on the base: the repository's own verification, without which nothing shows that a change keeps what held.
 //!
 //! - A script that no shell can read is found before a model is paid, whatever the order is.
-//! - That it fails is no reason to refuse an order that may be about that: one that mends something, or that makes a file
-//!   which the script may be waiting for. An order of version 1 says of itself neither.
+//! - That it fails is no reason to refuse an order that may be about that: one that mends something, that makes a file
+//!   which the script may be waiting for, or that takes one away which it cannot bear. An order of version 1 says of itself neither.
 //! - What was seen to hold on a tree is not looked at again for it: an order usually starts from what the last one left.
 
 use super::artifacts::json as pretty;
@@ -53,25 +53,38 @@ impl Run<'_> {
         })
     }
 
-    /// Refuses a base whose script no shell can read, by what the first command came to.
-    pub(super) fn check_script(&self, report: &Report) -> Result<(), Failure> {
+    /// What bash says against the script when it only reads it, the first lines of it; nothing where it can.
+    pub(super) fn complaint(&self, report: &Report) -> Result<Vec<String>, Failure> {
         let is_wrong = matches!(report.outcome, Outcome::Exit { code } if code != 0);
         if !is_wrong || !self.has_script()? {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let said = report.stderr.to_bytes();
         let said = String::from_utf8_lossy(&said);
         let lines = said.lines().filter(|line| !line.trim().is_empty()).take(3);
-        Err(Failure {
-            causes: lines.map(|line| truncate(&escape_control(line), 200)).collect(),
-            ..Failure::plain(
-                FailureClass::Order,
-                format!(
-                    "the repository's own verification cannot be run on the base: bash cannot read `{VERIFY_SCRIPT}`"
-                ),
-            )
-            .with_hint("correct the script, or run an order that may write it; no model was asked")
-        })
+        Ok(lines.map(str::to_owned).collect())
+    }
+
+    /// Refuses a base whose script no shell can read.
+    ///
+    /// Who only reads a script does not know what it does first: `shopt -s extglob`, an alias, an `exit` before what is no
+    /// script at all. So the complaint counts where the script ends in the same one when it is run.
+    pub(super) async fn check_script(&mut self, complaint: &[String]) -> Result<(), Fault> {
+        let Some(first) = complaint.first() else { return Ok(()) };
+        let finding = self.regression().await?;
+        if !finding.is_some_and(|finding| finding.excerpt.contains(first)) {
+            return Ok(());
+        }
+        let failure = Failure::plain(
+            FailureClass::Order,
+            format!("the repository's own verification cannot be run on the base: bash cannot read `{VERIFY_SCRIPT}`"),
+        );
+        let causes = complaint.iter().map(|line| truncate(&escape_control(line), 200));
+        let failure = Failure {
+            causes: causes.collect(),
+            ..failure.with_hint("correct the script, or run an order that may write it; no model was asked")
+        };
+        Err(Fault::new(Stage::Preflight, failure))
     }
 
     /// Has the repository's verification judge the base, and refuses an order that can only keep what holds where it does not
@@ -105,7 +118,8 @@ impl Run<'_> {
     /// Whether the order may be what makes the verification hold.
     fn may_mend(&self) -> Result<bool, Failure> {
         let order = &self.setup.order;
-        if matches!(order.kind, None | Some(Kind::Fix | Kind::Bootstrap)) || !order.allowed_renames.is_empty() {
+        let moves_files = !order.allowed_renames.is_empty() || !order.allowed_deletes.is_empty();
+        if matches!(order.kind, None | Some(Kind::Fix | Kind::Bootstrap)) || moves_files {
             return Ok(true);
         }
         for path in &order.allowed_files {

@@ -143,6 +143,21 @@ fn a_suite_that_is_not_what_the_order_means_is_refused_before_the_model_is_asked
 }
 
 #[test]
+fn a_suite_in_the_repository_is_refused_because_all_commands_see_it() {
+    let place = place();
+    order(&place, &json!([golden(&place)]));
+    let (usual, inside) = (
+        place.path("home/.config/factory/golden/api"),
+        place.path("repository/suite"),
+    );
+    fs::rename(&usual, &inside).unwrap();
+    std::os::unix::fs::symlink(&inside, &usual).unwrap();
+    let (ended, asked) = place.untouched_by(|| run(&place, &["hello\n"], &[]));
+    assert_eq!((ended.code, asked), (Some(20), 0), "{ended:#?}");
+    assert!(ended.json()["problem"].to_string().contains("in view"), "{ended:#?}");
+}
+
+#[test]
 fn the_rung_without_namespaces_has_no_place_for_a_suite() {
     let place = place();
     order(&place, &json!([golden(&place)]));

@@ -38,6 +38,10 @@ fn run(place: &Place, files: &[(&str, &str, &str)], options: &[&str]) -> (Ended,
         })
         .collect();
     let answer = json!({ "schema_version": 2, "result": "changes", "summary": "s", "operations": operations });
+    answered(place, &answer, options)
+}
+
+fn answered(place: &Place, answer: &Value, options: &[&str]) -> (Ended, usize) {
     place.write("answer.json", answer.to_string());
     let fixed = ["run", "--json", "--repo=repository", PROVIDER, "--max-attempts=1"];
     let ended = place.call(&[&fixed, options, &["order.json"]].concat());
@@ -76,6 +80,39 @@ fn the_script_is_read_for_orders_of_version_1_as_well() {
     let place = place("case x in\n");
     place.write("order.json", crate::support::place::order().to_string());
     blocked(&place, "bash cannot read `scripts/verify.sh`");
+}
+
+#[test]
+fn a_script_that_holds_is_not_refused_for_what_only_running_it_tells() {
+    for script in [
+        "shopt -s extglob\nfor file in !(*.md); do test -e \"$file\" || exit 1; done\n",
+        "test -e a.txt\nexit\n((( this is (no script\n",
+        "shopt -s expand_aliases\nalias begin='if true; then'\nbegin\n  test -e a.txt\nfi\n",
+    ] {
+        let place = place(script);
+        order(&place, &json!({}));
+        let (ended, asked) = run(&place, &HELLO, &[]);
+        assert_eq!((ended.code, asked), (Some(0), 1), "{script}: {ended:#?}");
+    }
+    // One that fails for another reason may be mended.
+    let place = place("shopt -s extglob\nls !(*.md) > /dev/null\ngrep --quiet hello a.txt\n");
+    order(&place, &json!({ "kind": "fix" }));
+    let (ended, asked) = run(&place, &HELLO, &[]);
+    assert_eq!((ended.code, asked), (Some(0), 1), "{ended:#?}");
+}
+
+#[test]
+fn an_order_that_takes_away_what_the_script_cannot_bear_is_not_refused() {
+    let place = place("test ! -e a.txt\n");
+    let fields = json!({
+        "kind": "remove", "allowed_files": [], "allowed_deletes": ["a.txt"],
+        "acceptance": [{ "argv": ["sh", "-c", "test ! -e a.txt"] }]
+    });
+    order(&place, &fields);
+    let delete = json!({ "op": "delete", "path": "a.txt", "base_sha256": Sha256::of(b"base\n") });
+    let answer = json!({ "schema_version": 2, "result": "changes", "summary": "s", "operations": [delete] });
+    let (ended, asked) = answered(&place, &answer, &[]);
+    assert_eq!((ended.code, asked), (Some(0), 1), "{ended:#?}");
 }
 
 #[test]
