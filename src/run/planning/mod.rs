@@ -13,6 +13,7 @@ mod dry_run;
 mod event;
 mod fold;
 mod output;
+mod spec;
 
 pub use dry_run::{DryRun, Showing, Trial, TriedCommand, TriedOut};
 pub(super) use dry_run::{foreign_modules, is_made, is_of_tree};
@@ -36,15 +37,14 @@ use crate::journal::{Entry, Journal, MAX_BODY_BYTES, Phase};
 use crate::llm::{Provider, Request};
 use crate::order::{OrderBudget, Resources, WorkOrder};
 use crate::plan::{
-    self, Bounds, Code, Complaint, Complaints, Files, MANIFEST, MAX_SPEC_BYTES, Plan, Provenance, Revision,
-    compile_hash,
+    self, Bounds, Code, Complaint, Complaints, Files, MANIFEST, Plan, Provenance, Revision, compile_hash,
 };
-use crate::propose::credential_in;
 use crate::sandbox::Policy;
 use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256, escape_control, truncate};
 use crate::workspace::{Repository, Snapshot};
 use output::Replacing;
 use serde_json::{Value, json};
+use spec::read_spec;
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -178,45 +178,6 @@ pub fn bounds(budget: &Budget, policy: Option<&Policy>) -> Bounds {
         order: lowest(&[Scope::Order]),
         plan: lowest(&[Scope::Plan, Scope::Day]),
         resources: resources.unwrap_or_default(),
-    }
-}
-
-fn read_spec(setup: &PlanSetup) -> Result<&str, Failure> {
-    let name = &setup.spec_name;
-    let refused = |message: String, hint: &str| {
-        Failure::plain(FailureClass::Order, message)
-            .in_situation(Situation::Document)
-            .with_hint(hint)
-    };
-    if setup.spec.len() > MAX_SPEC_BYTES {
-        let message = format!("the spec {name} is longer than {}", Bytes(MAX_SPEC_BYTES as u64));
-        return Err(refused(message, "plan a part of it at a time"));
-    }
-    let text = std::str::from_utf8(&setup.spec)
-        .ok()
-        .filter(|text| !text.contains('\0'));
-    let text = text.ok_or_else(|| refused(format!("the spec {name} is not UTF-8 text"), "save it as plain text"))?;
-    match text.trim() {
-        "" => Err(refused(
-            format!("the spec {name} is empty"),
-            "write down what is wanted",
-        )),
-        _ => refuse_credentials(setup, text).map(|()| text),
-    }
-}
-
-/// What was shown to a model cannot be taken back.
-fn refuse_credentials(setup: &PlanSetup, text: &str) -> Result<(), Failure> {
-    match credential_in(text) {
-        Some(found) if !setup.allow_spec => {
-            let message = format!(
-                "line {} of the spec {} has what looks like {}",
-                found.line, setup.spec_name, found.what
-            );
-            Err(Failure::plain(FailureClass::Policy, message)
-                .with_hint("take it out, or, if the model may see it, say so with --allow-context and the spec's file"))
-        }
-        _ => Ok(()),
     }
 }
 
