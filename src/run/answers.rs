@@ -1,14 +1,13 @@
 //! Answers: stored before they are used, and found again by what was asked. The same for proposals and for plans.
 
-use super::failure::{Failure, Situation};
+use super::failure::Failure;
 use super::past::latest;
 use crate::journal::{Journal, JournalError, Recorded};
-use crate::llm::{Answer, Finish, LlmError, Provider};
+use crate::llm::{Answer, Finish};
 use crate::types::{FailureClass, RunId, Sha256};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-/// The kinds of the entries about one sort of question.
+/// One sort of question: the kinds of the entries about it.
 #[derive(Debug)]
 pub(super) struct Kinds {
     /// Before it is sent.
@@ -19,6 +18,8 @@ pub(super) struct Kinds {
     pub(super) unanswered: &'static str,
     /// It was answered before.
     pub(super) recalled: &'static str,
+    /// What an operator does to have it asked again.
+    pub(super) again: &'static str,
 }
 
 /// Those about proposals.
@@ -27,6 +28,7 @@ pub(super) const PROPOSAL: Kinds = Kinds {
     answer: "proposal.answer",
     unanswered: "proposal.unanswered",
     recalled: "proposal.recalled",
+    again: "run the order again",
 };
 
 /// Those about plans.
@@ -35,42 +37,8 @@ pub(super) const PLAN: Kinds = Kinds {
     answer: "plan.answer",
     unanswered: "plan.unanswered",
     recalled: "plan.recalled",
+    again: "plan again",
 };
-
-/// Recognises an answer to the same request by the same provider.
-pub(super) fn key(provider: &Provider, request: Sha256) -> Sha256 {
-    Sha256::of(format!("{}\u{0}{request}", provider.identity()).as_bytes())
-}
-
-/// Stores what was answered, and gives the body of the entry that says so.
-///
-/// # Errors
-/// When the journal refuses.
-pub(super) fn store(
-    journal: &Journal,
-    (key, request): (Sha256, Sha256),
-    answer: &Answer,
-) -> Result<Value, JournalError> {
-    Ok(json!({
-        "key": key,
-        "request": request,
-        "answer": journal.put_blob(&answer.raw)?,
-        "text": journal.put_blob(answer.text.as_bytes())?,
-        "model": answer.model,
-        "finish": answer.finish,
-        "usage": answer.usage,
-    }))
-}
-
-/// Why there is no answer.
-pub(super) fn failure(error: &LlmError) -> Failure {
-    let situation = if error.is_auth() {
-        Situation::Auth
-    } else {
-        Situation::Plain
-    };
-    Failure::new(error, situation)
-}
 
 /// Why an answer is not a whole one.
 pub(super) fn unfinished(answer: &Answer) -> Option<Failure> {

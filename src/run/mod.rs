@@ -1,5 +1,5 @@
 //! One work order from open to closed: the state machine, and the only arrow back from a verdict to a new attempt. Beside
-//! it, one spec to a plan, which asks, stores and recalls in the same way.
+//! it, one spec to a plan, which asks by the same means.
 //!
 //! - [`next`] decides what happens after what; the rest of this module does it, one step for each state.
 //! - Before an effect its intent is journaled, after it the fact. An answer that was paid for is stored before it is used.
@@ -13,6 +13,7 @@
 
 mod answers;
 mod artifacts;
+mod asking;
 mod budget;
 mod engine;
 mod event;

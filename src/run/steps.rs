@@ -2,23 +2,22 @@
 
 use super::answers::{self, PROPOSAL, Said};
 use super::artifacts::json;
-use super::budget::{self, About};
-use super::engine::{Promoted, Run, milliseconds, now_ms};
+use super::asking::{Asked, Asking, Later, Question};
+use super::engine::{Promoted, Run, milliseconds};
 use super::event::Event as Told;
 use super::failure::{Failure, Situation, Stage, interrupted};
 use super::fault::Fault;
 use super::ground::{promote_failure, sandbox_failure, workspace_failure};
 use super::key::verification_key;
-use super::park::{self, Limit, PARKED, RESUMED};
 use super::past::latest;
 use super::recover::{Reported, kept};
 use super::room;
-use super::state::{Event, Patience, rest};
+use super::state::{Event, Patience};
 use super::summary::{AttemptSummary, CommandSummary, VerdictName};
 use crate::change::ChangeSet;
 use crate::durable::crash_point;
-use crate::journal::{Entry, JournalError, Phase as Framed};
-use crate::llm::{Answer, LlmError, Request, Schema, backoff, request_digest};
+use crate::journal::{JournalError, Phase as Framed};
+use crate::llm::{Answer, Request, Schema};
 use crate::order::Version;
 use crate::promote::{self, Outcome as Preparation, PromoteError, Trailers};
 use crate::propose::{self, CheckError, Draft, Form, Operation, Proposal};
@@ -29,7 +28,7 @@ use crate::verify::{
     Verdict, VerifyError, rungs,
 };
 use crate::workspace::{Base, Candidate, WorkspaceError};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,96 +73,88 @@ impl Run<'_> {
         }
         let floor = self.setup.disk_floor;
         room::check(&self.setup.places.named(), floor).map_err(Fault::exception)?;
-        let request = self.request()?;
-        let digest = request_digest(&request);
-        let key = answers::key(self.provider, digest);
+        let question = Question::new(self.request()?, self.provider);
+        let digest = question.digest;
         if is_first_try {
-            let text = format!("{}\n\n{}", request.system, request.user);
+            let text = format!("{}\n\n{}", question.request.system, question.request.user);
             self.artifacts.write_of(attempt, "prompt.txt", text.as_bytes())?;
+            let recalled = self.asking(attempt).recall(&question);
+            if let Some((from, said)) = recalled.map_err(Fault::exception)? {
+                (self.observe)(&Told::Recalled {
+                    attempt,
+                    request: digest,
+                    from,
+                });
+                return self.hear(attempt, said);
+            }
         }
-        if is_first_try && let Some(recalled) = self.recall(attempt, key, digest, &request)? {
-            return recalled;
+        let limited = self.asking(attempt).still_limited();
+        if let Some(later) = limited.map_err(Fault::exception)? {
+            return Ok(self.later(later));
         }
-        if let Some(limited) = self.still_limited()? {
-            return Ok(limited);
-        }
-        let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
-        let request = self.reserve(attempt, request, intent)?;
+        let reserved = self.asking(attempt).reserve(&question, patience);
+        let request = reserved.map_err(Fault::exception)?;
         (self.observe)(&Told::Requested {
             attempt,
             request: digest,
         });
-        let answered = tokio::select! {
-            biased;
-            signal = self.cancel.wait() => {
-                self.provider.call_off().await;
-                return Err(Fault::exception(interrupted(signal)));
-            }
-            answered = self.provider.ask(&request) => answered,
-        };
+        let answered = self.asking(attempt).send(&request).await.map_err(Fault::exception)?;
         crash_point("the model has answered, nothing is stored");
-        match answered {
-            Ok(answer) => self.store(attempt, (key, digest), &request, answer),
-            Err(error) => self.unanswered(attempt, (key, digest), patience, &error),
+        let asked = self.asking(attempt).settle(&question, &request, patience, answered);
+        match asked.map_err(Fault::exception)? {
+            Asked::Later(later) => Ok(self.later(later)),
+            Asked::Said(said) => {
+                let event = self.hear(attempt, said)?;
+                if let Hand::Answer(answer) = &self.hand {
+                    (self.observe)(&Told::Answered {
+                        attempt,
+                        bytes: answer.text.len(),
+                        sha256: Sha256::of(&answer.raw),
+                    });
+                }
+                Ok(event)
+            }
         }
     }
 
-    /// Announces a request together with the most that it can cost, and shortens its answer to what is affordable.
-    fn reserve(&mut self, attempt: u32, request: Request, mut intent: Value) -> Result<Request, Fault> {
-        let (budget, order, run) = (&self.setup.budget, &self.setup.order, self.id);
-        let bytes = u64::try_from(request.system.len() + request.user.len()).unwrap_or(u64::MAX);
-        let about = About {
-            run,
+    fn asking(&mut self, attempt: u32) -> Asking<'_> {
+        let setup = self.setup;
+        Asking {
+            journal: &mut self.journal,
+            provider: self.provider,
+            cancel: &mut self.cancel,
+            usage: &mut self.usage,
+            budget: &setup.budget,
+            rules: &setup.rules,
+            kinds: &PROPOSAL,
+            run: self.id,
             attempt,
-            order_id: &order.id,
-            plan: self.setup.plan(),
-            at_ms: now_ms(),
-        };
-        let model = self.setup.model.as_deref();
-        let mut reserved = None;
-        let appended = self.journal.append_after(&budget::KINDS, |entries| {
-            let wanted = u64::from(MAX_OUTPUT_TOKENS);
-            let reservation = budget.reserve(&budget::calls(entries), &about, model, (bytes, wanted))?;
-            intent["reserved"] = json!(reservation.ceiling);
-            reserved = Some(reservation);
-            Ok(Entry {
-                run,
-                phase: Framed::Intent,
-                kind: PROPOSAL.request,
-                attempt: Some(attempt),
-                body: intent,
-            })
-        })?;
-        appended.map_err(Fault::exception)?;
-        let longest = reserved.map(|reserved| u32::try_from(reserved.max_output_tokens).unwrap_or(u32::MAX));
-        Ok(Request {
-            max_output_tokens: longest,
-            ..request
-        })
+            order_id: &setup.order.id,
+            plan: setup.plan().map(str::to_owned),
+            model: setup.model.as_deref(),
+            since: self.since,
+            fresh: setup.fresh,
+        }
     }
 
-    /// What an earlier run was answered to the same request; nothing when it has to be sent.
-    fn recall(&mut self, attempt: u32, key: Sha256, digest: Sha256, request: &Request) -> Result<Option<Step>, Fault> {
-        let Some((from, said)) = answers::recorded(&self.journal, &PROPOSAL, key, self.since)? else {
-            return Ok(None);
-        };
-        self.provider.pass_over(request);
-        self.usage.recalled += 1;
-        let fact = json!({ "key": key, "request": digest, "from": from });
-        self.journal(Framed::Fact, PROPOSAL.recalled, Some(attempt), fact)?;
-        (self.observe)(&Told::Recalled {
-            attempt,
-            request: digest,
-            from,
-        });
-        Ok(Some(match said {
+    /// Goes on with what was said, which is stored.
+    fn hear(&mut self, attempt: u32, said: Said) -> Step {
+        match said {
             Said::Answer(answer) => {
                 self.artifacts.write_of(attempt, "answer.txt", answer.text.as_bytes())?;
                 self.hand = Hand::Answer(answer);
                 Ok(Event::Answered)
             }
             Said::NoText(failure) => Err(Fault::new(Stage::LlmOutputInvalid, failure)),
-        }))
+        }
+    }
+
+    fn later(&mut self, later: Later) -> Event {
+        self.last = Some(later.failure);
+        match later.is_limit {
+            true => Event::Limited(later.delay),
+            false => Event::Unanswered(later.delay),
+        }
     }
 
     fn begin_attempt(&mut self, attempt: u32) -> Result<(), Fault> {
@@ -202,106 +193,20 @@ impl Run<'_> {
         })
     }
 
-    fn store(&mut self, attempt: u32, (key, request): (Sha256, Sha256), sent: &Request, answer: Answer) -> Step {
-        let said = (sent.system.len() + sent.user.len(), answer.text.len());
-        let model = self.setup.model.as_deref();
-        let settled = self
-            .setup
-            .budget
-            .settle(model, answer.usage.as_ref(), said, self.provider.most_output(sent));
-        self.usage.count(&settled);
-        let sha256 = Sha256::of(&answer.raw);
-        let mut fact = answers::store(&self.journal, (key, request), &answer)?;
-        fact["settled"] = json!(settled);
-        let usage = answer.usage.unwrap_or_default();
-        self.usage.answers += 1;
-        self.usage.input_tokens += usage.input_tokens;
-        self.usage.output_tokens += usage.output_tokens;
-        self.journal(Framed::Fact, PROPOSAL.answer, Some(attempt), fact)?;
-        self.artifacts.write_of(attempt, "answer.txt", answer.text.as_bytes())?;
-        (self.observe)(&Told::Answered {
-            attempt,
-            bytes: answer.text.len(),
-            sha256,
-        });
-        self.hand = Hand::Answer(answer);
-        Ok(Event::Answered)
-    }
-
-    fn unanswered(
-        &mut self,
-        attempt: u32,
-        (key, request): (Sha256, Sha256),
-        patience: Patience,
-        error: &LlmError,
-    ) -> Step {
-        let (budget, model) = (&self.setup.budget, self.setup.model.as_deref());
-        let (usage, settled) = self.usage.count_failed(budget, model, error);
-        let failure = answers::failure(error);
-        let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage, "settled": settled });
-        self.journal(Framed::Fact, PROPOSAL.unanswered, Some(attempt), fact)?;
-        match failure.class {
-            FailureClass::ProviderTransient => {
-                let hint = failure
-                    .hint
-                    .clone()
-                    .unwrap_or_else(|| "run the order again later".to_owned());
-                let failure = failure.with_hint(hint);
-                let delay = backoff(patience.failed + 1, error.retry_after(), random());
-                if !error.is_limit() {
-                    self.last = Some(failure);
-                    return Ok(Event::Unanswered(delay));
-                }
-                self.last = Some(match rest(&self.setup.rules, patience, delay, true) {
-                    Some(_) => failure,
-                    // The run ends here, and whoever starts the next one is to know when that makes sense.
-                    None => {
-                        let limit = self.limit();
-                        let parked = limit.park(delay, &failure);
-                        self.journal(Framed::Fact, PARKED, Some(attempt), json!(parked))?;
-                        limit.leave(&parked, failure)
-                    }
-                });
-                Ok(Event::Limited(delay))
-            }
-            // The provider did answer, with something that is no text.
-            FailureClass::Proposal => Err(Fault::new(Stage::LlmOutputInvalid, failure)),
-            _ => Err(Fault::exception(failure)),
-        }
-    }
-
-    /// Whether an earlier run was told to wait, and the time has not come: then asking is in vain.
-    fn still_limited(&mut self) -> Result<Option<Event>, Fault> {
-        if self.setup.fresh {
-            return Ok(None);
-        }
-        let Some((left, failure)) = self.limit().left(&self.journal)? else {
-            return Ok(None);
-        };
-        self.last = Some(failure);
-        Ok(Some(Event::Limited(left)))
-    }
-
-    fn limit(&self) -> Limit {
-        Limit::of(self.provider, self.setup.model.as_deref(), "run the order again")
-    }
-
     /// Lets the provider recover for longer than a run usually waits: the time is recorded, so that nobody asks before.
     pub(super) async fn park(&mut self, attempt: u32, delay: Duration) -> Step {
-        let Some(reason) = &self.last else {
+        let Some(reason) = self.last.clone() else {
             return Err(out_of_order("a reason to wait"));
         };
-        let parked = self.limit().park(delay, reason);
-        self.journal(Framed::Fact, PARKED, Some(attempt), json!(parked))?;
+        let parked = self.asking(attempt).park(delay, &reason).map_err(Fault::exception)?;
         crash_point("the run is parked");
         (self.observe)(&Told::Parked {
             attempt,
             until_ms: parked.until_ms,
             reason: &parked.reason,
         });
-        let waited = park::until(parked.until_ms, &mut self.cancel).await;
-        waited.map_err(Fault::exception)?;
-        self.journal(Framed::Fact, RESUMED, Some(attempt), json!({ "key": parked.key }))?;
+        let resumed = self.asking(attempt).resume(&parked).await;
+        resumed.map_err(Fault::exception)?;
         (self.observe)(&Told::Resumed { attempt });
         Ok(Event::Waited)
     }
@@ -313,11 +218,8 @@ impl Run<'_> {
             wait_ms: milliseconds(delay),
             reason: &self.last.as_ref().map(Failure::sentence).unwrap_or_default(),
         });
-        tokio::select! {
-            biased;
-            signal = self.cancel.wait() => Err(Fault::exception(interrupted(signal))),
-            () = tokio::time::sleep(delay) => Ok(Event::Waited),
-        }
+        let paused = self.asking(attempt).pause(delay).await;
+        paused.map_err(Fault::exception).map(|()| Event::Waited)
     }
 
     /// Makes a candidate of the answer, if it is a proposal within the order's scope.
@@ -721,11 +623,4 @@ pub(super) fn out_of_order(what: &str) -> Fault {
         FailureClass::Internal,
         format!("{what} was to be there and is not"),
     ))
-}
-
-/// Something that other runs on this host do not have as well.
-pub(super) fn random() -> u64 {
-    // The lower 80 bits of a ULID are random; the cut to 64 of them is meant.
-    let bits = ulid::Ulid::generate().random();
-    u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)
 }

@@ -13,6 +13,7 @@ mod dry_run;
 mod event;
 mod fold;
 mod output;
+mod spec;
 
 pub use dry_run::{DryRun, Showing, Trial, TriedCommand, TriedOut};
 pub(super) use dry_run::{foreign_modules, is_made, is_of_tree};
@@ -23,32 +24,29 @@ pub use output::{PlanFiles, read_plan};
 
 use super::answers::{self, PLAN, Said};
 use super::artifacts::{ArtifactError, Artifacts, json};
-use super::budget::{self, About, Budget, Limit, Scope};
+use super::asking::{Asked, Asking, Later, Question};
+use super::budget::{Budget, Limit, Scope};
 use super::engine::{milliseconds, now_ms};
-use super::failure::{Failure, Situation, interrupted};
+use super::failure::{Failure, Situation};
 use super::ground::{Cancel, refuse_place, workspace_failure};
-use super::park::{self, PARKED, RESUMED};
 use super::past::unreadable;
 use super::room;
 use super::state::{Patience, Rest, Rules, rest};
-use super::steps::random;
 use super::summary::{SCHEMA, UsageSummary};
 use crate::journal::{Entry, Journal, MAX_BODY_BYTES, Phase};
-use crate::llm::{Answer, LlmError, Provider, Request, backoff, request_digest};
+use crate::llm::{Provider, Request};
 use crate::order::{OrderBudget, Resources, WorkOrder};
 use crate::plan::{
-    self, Bounds, Code, Complaint, Complaints, Files, MANIFEST, MAX_SPEC_BYTES, Plan, Provenance, Revision,
-    compile_hash,
+    self, Bounds, Code, Complaint, Complaints, Files, MANIFEST, Plan, Provenance, Revision, compile_hash,
 };
-use crate::propose::credential_in;
 use crate::sandbox::Policy;
 use crate::types::{Bytes, FailureClass, ObjectId, Problem as _, RunId, Sha256, escape_control, truncate};
 use crate::workspace::{Repository, Snapshot};
 use output::Replacing;
 use serde_json::{Value, json};
+use spec::read_spec;
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// How many files and directories of a repository are looked at.
 pub const MAX_FILES: usize = 500_000;
@@ -183,45 +181,6 @@ pub fn bounds(budget: &Budget, policy: Option<&Policy>) -> Bounds {
     }
 }
 
-fn read_spec(setup: &PlanSetup) -> Result<&str, Failure> {
-    let name = &setup.spec_name;
-    let refused = |message: String, hint: &str| {
-        Failure::plain(FailureClass::Order, message)
-            .in_situation(Situation::Document)
-            .with_hint(hint)
-    };
-    if setup.spec.len() > MAX_SPEC_BYTES {
-        let message = format!("the spec {name} is longer than {}", Bytes(MAX_SPEC_BYTES as u64));
-        return Err(refused(message, "plan a part of it at a time"));
-    }
-    let text = std::str::from_utf8(&setup.spec)
-        .ok()
-        .filter(|text| !text.contains('\0'));
-    let text = text.ok_or_else(|| refused(format!("the spec {name} is not UTF-8 text"), "save it as plain text"))?;
-    match text.trim() {
-        "" => Err(refused(
-            format!("the spec {name} is empty"),
-            "write down what is wanted",
-        )),
-        _ => refuse_credentials(setup, text).map(|()| text),
-    }
-}
-
-/// What was shown to a model cannot be taken back.
-fn refuse_credentials(setup: &PlanSetup, text: &str) -> Result<(), Failure> {
-    match credential_in(text) {
-        Some(found) if !setup.allow_spec => {
-            let message = format!(
-                "line {} of the spec {} has what looks like {}",
-                found.line, setup.spec_name, found.what
-            );
-            Err(Failure::plain(FailureClass::Policy, message)
-                .with_hint("take it out, or, if the model may see it, say so with --allow-context and the spec's file"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A planner's run.
 struct Planning<'a> {
     id: RunId,
@@ -250,17 +209,6 @@ struct Planning<'a> {
 struct Written {
     orders: Vec<OrderSummary>,
     dropped: Option<String>,
-}
-
-/// Why the provider is given time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    /// It fails in passing.
-    Passing,
-    /// It limits requests.
-    Limit,
-    /// It did before, and the time is on record.
-    Recorded,
 }
 
 /// What came of one attempt.
@@ -386,7 +334,7 @@ impl<'a> Planning<'a> {
         for attempt in 1..=attempts {
             self.artifacts.begin_attempt(attempt).map_err(unwritten)?;
             let request = plan::prompt(self.spec, &self.files, previous.as_ref(), self.setup.model.clone());
-            let said = self.ask(attempt, &request).await?;
+            let said = self.ask(attempt, request).await?;
             match self.judge(attempt, said).await? {
                 Judged::Plan(plan, manifest, warnings) => return self.write_plan(&plan, &manifest, &warnings),
                 Judged::Refused(_, failure) if attempt == attempts => return Err(self.exhausted(failure)),
@@ -409,222 +357,96 @@ impl<'a> Planning<'a> {
     }
 
     /// Asks the model, unless the answer is recorded, and waits as long as the provider fails in passing.
-    async fn ask(&mut self, attempt: u32, request: &Request) -> Result<Said, Failure> {
+    async fn ask(&mut self, attempt: u32, request: Request) -> Result<Said, Failure> {
         let places = [("the state directory", self.setup.state_dir.as_path())];
         room::check(&places, self.setup.disk_floor)?;
         let text = format!("{}\n\n{}", request.system, request.user);
         self.write_of(attempt, "prompt.txt", text.as_bytes())?;
-        let digest = request_digest(request);
-        let key = answers::key(self.provider, digest);
-        if let Some(said) = self.recall(attempt, (key, digest), request)? {
+        let question = Question::new(request, self.provider);
+        let digest = question.digest;
+        if let Some((from, said)) = self.asking(attempt).recall(&question)? {
+            (self.observe)(&PlanEvent::Recalled {
+                attempt,
+                request: digest,
+                from,
+            });
             return Ok(said);
         }
         let mut patience = Patience::default();
         loop {
-            if let Some((left, failure)) = self.still_limited()? {
-                patience = self.wait(attempt, patience, (failure, left, Waiting::Recorded)).await?;
+            if let Some(later) = self.asking(attempt).still_limited()? {
+                patience = self.wait(attempt, patience, later).await?;
                 continue;
             }
-            let intent = json!({ "key": key, "request": digest, "try": patience.failed + 1 });
-            let request = self.reserve(attempt, request, intent)?;
+            let request = self.asking(attempt).reserve(&question, patience)?;
             (self.observe)(&PlanEvent::Requested {
                 attempt,
                 request: digest,
             });
-            let answered = tokio::select! {
-                biased;
-                signal = self.cancel.wait() => {
-                    self.provider.call_off().await;
-                    return Err(interrupted(signal));
-                }
-                answered = self.provider.ask(&request) => answered,
-            };
-            match answered {
-                Ok(answer) => return self.store(attempt, (key, digest), &request, answer).map(Said::Answer),
-                Err(error) => {
-                    let failure = self.unanswered(attempt, (key, digest), &error)?;
-                    match failure.class {
-                        FailureClass::Proposal => return Ok(Said::NoText(failure)),
-                        FailureClass::ProviderTransient => {
-                            let delay = backoff(patience.failed + 1, error.retry_after(), random());
-                            let why = match error.is_limit() {
-                                true => Waiting::Limit,
-                                false => Waiting::Passing,
-                            };
-                            patience = self.wait(attempt, patience, (failure, delay, why)).await?;
-                        }
-                        _ => return Err(failure),
+            let answered = self.asking(attempt).send(&request).await?;
+            let asked = self.asking(attempt).settle(&question, &request, patience, answered);
+            match asked? {
+                Asked::Later(later) => patience = self.wait(attempt, patience, later).await?,
+                Asked::Said(said) => {
+                    if let Said::Answer(answer) = &said {
+                        (self.observe)(&PlanEvent::Answered {
+                            attempt,
+                            bytes: answer.text.len(),
+                            sha256: Sha256::of(&answer.raw),
+                        });
                     }
+                    return Ok(said);
                 }
             }
         }
     }
 
-    /// Announces a request together with the most that it can cost, and shortens its answer to what is affordable.
-    fn reserve(&mut self, attempt: u32, request: &Request, mut intent: Value) -> Result<Request, Failure> {
-        let (budget, run) = (&self.setup.budget, self.id);
-        let plan = run.to_string();
-        let about = About {
-            run,
+    fn asking(&mut self, attempt: u32) -> Asking<'_> {
+        let setup = self.setup;
+        Asking {
+            journal: &mut self.journal,
+            provider: self.provider,
+            cancel: &mut self.cancel,
+            usage: &mut self.usage,
+            budget: &setup.budget,
+            rules: &setup.rules,
+            kinds: &PLAN,
+            run: self.id,
             attempt,
             order_id: "",
-            plan: Some(&plan),
-            at_ms: now_ms(),
-        };
-        let model = self.setup.model.as_deref();
-        let bytes = u64::try_from(request.system.len() + request.user.len()).unwrap_or(u64::MAX);
-        let wanted = request.max_output_tokens.unwrap_or(u32::MAX);
-        let mut longest = wanted;
-        let appended = self.journal.append_after(&budget::KINDS, |entries| {
-            let reservation = budget.reserve(&budget::calls(entries), &about, model, (bytes, wanted.into()))?;
-            intent["reserved"] = json!(reservation.ceiling);
-            longest = u32::try_from(reservation.max_output_tokens).unwrap_or(wanted);
-            Ok(Entry {
-                run,
-                phase: Phase::Intent,
-                kind: PLAN.request,
-                attempt: Some(attempt),
-                body: intent,
-            })
-        });
-        appended.map_err(unreadable)??;
-        Ok(Request {
-            max_output_tokens: Some(longest),
-            ..request.clone()
-        })
-    }
-
-    fn recall(
-        &mut self,
-        attempt: u32,
-        (key, digest): (Sha256, Sha256),
-        request: &Request,
-    ) -> Result<Option<Said>, Failure> {
-        let Some((from, said)) = answers::recorded(&self.journal, &PLAN, key, self.since).map_err(unreadable)? else {
-            return Ok(None);
-        };
-        self.provider.pass_over(request);
-        self.usage.recalled += 1;
-        let fact = json!({ "key": key, "request": digest, "from": from });
-        self.record(Phase::Fact, PLAN.recalled, Some(attempt), fact)?;
-        (self.observe)(&PlanEvent::Recalled {
-            attempt,
-            request: digest,
-            from,
-        });
-        Ok(Some(said))
-    }
-
-    fn store(
-        &mut self,
-        attempt: u32,
-        keys: (Sha256, Sha256),
-        sent: &Request,
-        answer: Answer,
-    ) -> Result<Answer, Failure> {
-        let said = (sent.system.len() + sent.user.len(), answer.text.len());
-        let model = self.setup.model.as_deref();
-        let settled = self
-            .setup
-            .budget
-            .settle(model, answer.usage.as_ref(), said, self.provider.most_output(sent));
-        self.usage.count(&settled);
-        let mut fact = answers::store(&self.journal, keys, &answer).map_err(unreadable)?;
-        fact["settled"] = json!(settled);
-        self.record(Phase::Fact, PLAN.answer, Some(attempt), fact)?;
-        let usage = answer.usage.unwrap_or_default();
-        self.usage.answers += 1;
-        self.usage.input_tokens += usage.input_tokens;
-        self.usage.output_tokens += usage.output_tokens;
-        (self.observe)(&PlanEvent::Answered {
-            attempt,
-            bytes: answer.text.len(),
-            sha256: Sha256::of(&answer.raw),
-        });
-        Ok(answer)
-    }
-
-    fn unanswered(
-        &mut self,
-        attempt: u32,
-        (key, request): (Sha256, Sha256),
-        error: &LlmError,
-    ) -> Result<Failure, Failure> {
-        let (budget, model) = (&self.setup.budget, self.setup.model.as_deref());
-        let (usage, settled) = self.usage.count_failed(budget, model, error);
-        let failure = answers::failure(error);
-        let fact = json!({ "key": key, "request": request, "problem": failure, "usage": usage, "settled": settled });
-        self.record(Phase::Fact, PLAN.unanswered, Some(attempt), fact)?;
-        Ok(failure)
-    }
-
-    /// What is left of the time that an earlier run was told to wait.
-    fn still_limited(&self) -> Result<Option<(Duration, Failure)>, Failure> {
-        if self.setup.fresh {
-            return Ok(None);
+            plan: Some(self.id.to_string()),
+            model: setup.model.as_deref(),
+            since: self.since,
+            fresh: setup.fresh,
         }
-        self.limit().left(&self.journal).map_err(unreadable)
     }
 
     /// Lets the provider recover, if there is patience left.
-    async fn wait(
-        &mut self,
-        attempt: u32,
-        patience: Patience,
-        (failure, delay, why): (Failure, Duration, Waiting),
-    ) -> Result<Patience, Failure> {
-        let rules = &self.setup.rules;
-        let Some((patience, rest)) = rest(rules, patience, delay, why != Waiting::Passing) else {
-            return Err(match why {
-                Waiting::Recorded => failure,
-                Waiting::Limit => {
-                    // Whoever plans again is to know when that makes sense.
-                    let limit = self.limit();
-                    let parked = limit.park(delay, &failure);
-                    self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
-                    limit.leave(&parked, failure)
-                }
-                Waiting::Passing => {
-                    let hint = failure.hint.clone().unwrap_or_else(|| "plan again later".to_owned());
-                    failure.with_hint(hint)
-                }
-            });
+    async fn wait(&mut self, attempt: u32, patience: Patience, later: Later) -> Result<Patience, Failure> {
+        let Some((patience, rest)) = rest(&self.setup.rules, patience, later.delay, later.is_limit) else {
+            return Err(later.failure);
         };
         match rest {
             Rest::Wait(delay) => {
                 (self.observe)(&PlanEvent::Delayed {
                     attempt,
                     wait_ms: milliseconds(delay),
-                    reason: &failure.sentence(),
+                    reason: &later.failure.sentence(),
                 });
-                tokio::select! {
-                    biased;
-                    signal = self.cancel.wait() => return Err(interrupted(signal)),
-                    () = tokio::time::sleep(delay) => {}
-                }
+                self.asking(attempt).pause(delay).await?;
             }
-            Rest::Park(delay) => self.park(attempt, delay, &failure).await?,
+            Rest::Park(delay) => {
+                let parked = self.asking(attempt).park(delay, &later.failure)?;
+                (self.observe)(&PlanEvent::Parked {
+                    attempt,
+                    until_ms: parked.until_ms,
+                    reason: &parked.reason,
+                });
+                self.asking(attempt).resume(&parked).await?;
+                (self.observe)(&PlanEvent::Resumed { attempt });
+            }
         }
         Ok(patience)
-    }
-
-    fn limit(&self) -> park::Limit {
-        park::Limit::of(self.provider, self.setup.model.as_deref(), "plan again")
-    }
-
-    /// Lets the provider recover for longer than this usually waits: the time is recorded, so that nobody asks before.
-    async fn park(&mut self, attempt: u32, delay: Duration, failure: &Failure) -> Result<(), Failure> {
-        let parked = self.limit().park(delay, failure);
-        self.record(Phase::Fact, PARKED, Some(attempt), json!(parked))?;
-        (self.observe)(&PlanEvent::Parked {
-            attempt,
-            until_ms: parked.until_ms,
-            reason: &parked.reason,
-        });
-        park::until(parked.until_ms, &mut self.cancel).await?;
-        self.record(Phase::Fact, RESUMED, Some(attempt), json!({ "key": parked.key }))?;
-        (self.observe)(&PlanEvent::Resumed { attempt });
-        Ok(())
     }
 
     /// Makes a plan of an answer, or the reason for the next attempt.
