@@ -503,7 +503,9 @@ fn a_sequence_that_is_done_is_skipped_at_once_from_the_journal_or_from_history_a
     times.sort();
     let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
     println!("{} orders skipped: median {median:?}, longest {longest:?}", times.len());
-    assert!(median < Duration::from_millis(50), "{median:?}");
+    // Some 20 ms on a quiet host, of which 50 are allowed. Here other tests run, and perhaps other people's; what the bound has
+    // to notice is an order that is looked at anew, which takes seconds.
+    assert!(median < Duration::from_millis(500), "{median:?}");
 }
 
 /// What a command prints, and the shortest time of three in which it did: tests beside this one take their share.
