@@ -28,7 +28,7 @@ fn a_command_that_closes_every_descriptor_is_waited_for_and_its_end_is_told() {
     policy.limits.wall = Duration::from_millis(300);
     let (report, took) = timed(&ground, &policy, &["close-all", "20000", "5"]);
     assert_eq!(report.outcome, Outcome::Limit { limit: LimitKind::Wall });
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[test]
@@ -58,13 +58,13 @@ fn a_command_that_stops_itself_is_ended_by_its_time_and_one_that_leaves_stopped_
     let started = Instant::now();
     let report = ground.shell(&policy, "kill -STOP $$; exit 0");
     assert_eq!(report.outcome, Outcome::Limit { limit: LimitKind::Wall });
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     policy.limits.wall = Duration::from_secs(30);
     let word = unique("factory-stopped");
     let started = Instant::now();
     let script = format!("/src/probe pause 25 {word} & p=$!; sleep 0.1; kill -STOP $p; exit 6");
     assert_eq!(ground.shell(&policy, &script).outcome, exit(6));
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     assert!(holding(&word).is_empty());
 }
 
@@ -77,7 +77,7 @@ fn a_command_that_ignores_every_signal_ends_in_time() {
     let started = Instant::now();
     let report = ground.shell(&policy, &format!("{ignore}; while true; do sleep 1; done"));
     assert_eq!(report.outcome, Outcome::Limit { limit: LimitKind::Wall });
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_directory_five_thousand_deep_is_dropped_and_does_not_stop_who_compares() {
         let tampered = |path: &str| Outcome::Tampered { path: path.to_owned() };
         let expected = protect.map_or(exit(0), tampered);
         assert_eq!(report.outcome, expected, "{place}");
-        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
     }
 }
 
@@ -129,7 +129,7 @@ fn files_that_trip_up_a_reader_are_dropped_and_do_not_stop_who_compares() {
     for place in ["/src/odd", "/tmp", "/home/factory"] {
         let (report, took) = timed(&ground, &policy(), &["odd-files", place]);
         assert_eq!(report.outcome, exit(0), "{report:?}");
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
         assert_eq!(ground.prints(&policy(), &format!("ls -A {place}")), "");
     }
     // Nobody opens the pipe, follows the links or needs to look into what is closed.
@@ -141,7 +141,7 @@ fn files_that_trip_up_a_reader_are_dropped_and_do_not_stop_who_compares() {
         "{:?}",
         report.outcome
     );
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
 #[test]

@@ -311,10 +311,10 @@ fn a_flood_is_cut_off_whether_or_not_it_was_announced() {
 
 #[test]
 fn a_slow_server_is_given_up_on_wherever_it_stalls() {
-    let silent: fn(&mut TcpStream) = |_| std::thread::sleep(Duration::from_secs(2));
+    let silent: fn(&mut TcpStream) = |_| std::thread::sleep(Duration::from_secs(5));
     let dribbling: fn(&mut TcpStream) = |stream| {
         let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{JSON}Content-Length: 1000\r\n\r\n").as_bytes());
-        for _ in 0..20 {
+        for _ in 0..50 {
             let _ = stream.write_all(b" ");
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -330,11 +330,7 @@ fn a_slow_server_is_given_up_on_wherever_it_stalls() {
         };
         let started = Instant::now();
         let error = ask(&mut Provider::server(settings).unwrap()).unwrap_err();
-        assert!(
-            started.elapsed() < Duration::from_millis(1500),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
         assert!(matches!(error, LlmError::Timeout { .. }), "{error}");
         assert_eq!(error.class(), FailureClass::ProviderTransient);
         server.join().unwrap();
