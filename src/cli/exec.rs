@@ -4,8 +4,8 @@ use super::{exit, output, problem, words};
 use crate::config::Settings;
 use crate::run::{self, Failure, Situation, interrupted, refuse_place, sandbox_failure, workspace_failure};
 use crate::sandbox::{
-    Captured, Command, Layer, Outcome, Policy, Report, Sandbox, SandboxError, SetupFailure, Stream, Tree, TreeSource,
-    plan,
+    Captured, Command, Layer, Outcome, Policy, Report, Resident, Sandbox, SandboxError, SetupFailure, Stream, Tree,
+    TreeSource, plan,
 };
 use crate::types::{FailureClass, ObjectId, escape_control};
 use crate::verify::{describe, limit_name};
@@ -13,6 +13,7 @@ use crate::workspace::{self, Repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,13 +55,21 @@ pub(super) struct Arguments {
     command: Vec<String>,
 }
 
-pub(super) fn exec(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
+/// Whether a process with these arguments is about to run a command.
+pub(super) fn wants_helper(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().skip(1).take_while(|word| *word != "--");
+    words.next().is_some_and(|word| word == "exec")
+        && !words.any(|word| word == "--dry-run" || word == "--help" || word == "-h")
+}
+
+/// `helper` is one that has been left behind already.
+pub(super) fn exec(arguments: &Arguments, settings: &Settings, helper: Option<Resident>) -> Result<u8, Failure> {
     if arguments.dry_run {
         return dry_run(arguments, settings);
     }
     let profile = settings.profile(arguments.profile.as_deref()).value;
     let runtime = super::run::runtime()?;
-    let (base, report) = runtime.block_on(supervise(arguments, settings))?;
+    let (base, report) = runtime.block_on(supervise(arguments, settings, helper))?;
     if arguments.json {
         output::json(&document(&report, base, arguments, &profile))?;
         return Ok(code(&report, &profile));
@@ -98,10 +107,19 @@ fn command(arguments: &Arguments, settings: &Settings) -> Command {
 }
 
 /// Runs the command, until it ends or somebody interrupts.
-async fn supervise(arguments: &Arguments, settings: &Settings) -> Result<(Base, Report), Failure> {
+async fn supervise(
+    arguments: &Arguments,
+    settings: &Settings,
+    helper: Option<Resident>,
+) -> Result<(Base, Report), Failure> {
     let mut signals = super::run::Signals::listen()?;
-    // The helper comes up while the tree is looked for.
-    let sandbox = Sandbox::start(&super::run::own_program()?).map_err(|error| sandbox_failure(&error))?;
+    let program = super::run::own_program()?;
+    let sandbox = match helper {
+        Some(helper) => Sandbox::with_helper(&program, helper),
+        // It comes up while the tree is looked for.
+        None => Sandbox::start(&program),
+    };
+    let sandbox = sandbox.map_err(|error| sandbox_failure(&error))?;
     let profile = settings.profile(arguments.profile.as_deref()).value;
     let policy = super::run::policy(&profile, &arguments.waive, settings, None)?;
     if !policy.waive.is_empty() {

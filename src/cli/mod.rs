@@ -36,6 +36,7 @@ mod words;
 
 use crate::config::{Environment, Settings};
 use crate::run::{Failure, Situation};
+use crate::sandbox::Resident;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -85,6 +86,8 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         .iter()
         .take_while(|argument| *argument != "--")
         .any(|argument| argument == "--json");
+    // It comes up while the arguments and the settings are read. Where that is not possible, it is started later.
+    let helper = exec::wants_helper(&arguments).then(Resident::fork).flatten();
     let Arguments { config, command } = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error, wants_json),
@@ -101,7 +104,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Plan(arguments) => plan::plan(arguments, settings()),
         Command::Run(arguments) => run::run(arguments, settings()),
         Command::Config(arguments) => config::config(arguments, &environment, config.as_deref()),
-        Command::Exec(arguments) => settings().and_then(|settings| exec::exec(arguments, &settings)),
+        Command::Exec(arguments) => settings().and_then(|settings| exec::exec(arguments, &settings, helper)),
         Command::Attack(arguments) => settings().and_then(|settings| attack::attack(arguments, &settings)),
         Command::Check(arguments) => check::check(arguments, settings),
         Command::Profile(arguments) => settings().and_then(|settings| profile::profile(arguments, &settings)),

@@ -11,6 +11,7 @@ use super::policy::Limits;
 use super::report::{Enforcer, Keepers};
 use super::setup::{GroupCounts, LayerFailure};
 use nix::errno::Errno;
+use rustix::fs::{Access, AtFlags};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,7 +37,8 @@ pub(super) struct Parents {
 }
 
 impl Parents {
-    /// Looks at where this process is, and whether groups can be made there. Makes and removes one to be sure.
+    /// Looks at where this process is, and whether groups can be made there. In version 2, where this depends on more than
+    /// the right to write, one is made and removed to be sure.
     pub(super) fn find() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -50,7 +52,7 @@ impl Parents {
         let legacy = CONTROLLERS
             .into_iter()
             .filter_map(|controller| Some((controller, legacy_directory(controller, &own, &mounts)?)))
-            .filter(|(_, directory)| accepts_groups(directory))
+            .filter(|(_, directory)| may_write(directory))
             .collect();
         let parents = Parents { unified: None, legacy };
         parents.directories().for_each(remove_abandoned);
@@ -461,6 +463,12 @@ fn usable_unified(own: &Path) -> Option<PathBuf> {
         let may_attach = writable(&directory.join("cgroup.procs")).is_some();
         (whole && may_attach && accepts_groups(directory)).then(|| directory.to_owned())
     })
+}
+
+/// Whether this process may make groups here, by its effective ids and the mount.
+fn may_write(directory: &Path) -> bool {
+    let (rights, flags) = (Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    rustix::fs::accessat(rustix::fs::CWD, directory, rights, flags).is_ok()
 }
 
 /// Whether a group can be made and removed here.

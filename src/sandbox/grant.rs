@@ -5,6 +5,7 @@
 //! - Looking is done here, by the operator's side, before anything starts; `init` looks again at what it opens.
 
 use super::setup::{ALIASES, HOME, SUITES, TREE};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
@@ -112,13 +113,27 @@ fn refused(reason: String, remedy: impl Into<String>) -> Refused {
     }
 }
 
-/// What of the host is the operator's and ours.
+/// What of the host is the operator's and ours. Each place in its spellings: as it is given, and where that leads.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     /// The operator's home directory.
-    pub(super) home: Option<PathBuf>,
+    home: Vec<PathBuf>,
     /// Directories of this program itself.
-    pub(super) own: Vec<PathBuf>,
+    own: Vec<Vec<PathBuf>>,
+}
+
+impl Places {
+    pub(super) fn new(home: Option<&Path>, own: &[PathBuf]) -> Self {
+        Places {
+            home: home.map(spellings).unwrap_or_default(),
+            own: own.iter().map(|path| spellings(path)).collect(),
+        }
+    }
+}
+
+fn spellings(path: &Path) -> Vec<PathBuf> {
+    let real = fs::canonicalize(path).ok().filter(|real| real != path);
+    std::iter::once(path.to_owned()).chain(real).collect()
 }
 
 /// Whether the path is spelled in the one way in which it can be compared: absolute, without `.`, `..` and `~`.
@@ -180,32 +195,19 @@ fn refused_home(path: &Path) -> Refused {
 /// Whether nothing below a place is the operator's own or ours.
 pub(super) fn private(path: &Path, places: &Places) -> Result<(), Refused> {
     let shown = path.display();
-    let holds = |other: &Path| other.starts_with(path) || path.starts_with(other);
-    let is_home = places
-        .home
-        .as_deref()
-        .is_some_and(|home| spellings(home).any(|home| home.starts_with(path)));
-    if is_home || is_below_home(path) {
+    if places.home.iter().any(|home| home.starts_with(path)) || is_below_home(path) {
         return Err(refused_home(path));
     }
-    if let Some(own) = places.own.iter().find(|own| spellings(own).any(|own| holds(&own))) {
+    if let Some(own) = places.own.iter().find(|own| own.iter().any(|own| overlap(own, path))) {
         return Err(refused(
             format!(
                 "`{shown}` shows `{}`, where this program keeps its state, or its settings a key",
-                own.display()
+                own[0].display()
             ),
             "grant a directory that has nothing to do with it",
         ));
     }
-    let homes = places.home.iter().flat_map(|home| spellings(home));
-    let theirs = homes.flat_map(|home| CREDENTIALS.iter().map(move |name| home.join(name)));
-    let system = SYSTEM_CREDENTIALS.iter().map(PathBuf::from);
-    // A home directory that is not the operator's, or a copy of one, is known by what lies in it.
-    let copies = CREDENTIALS
-        .iter()
-        .map(|name| path.join(name))
-        .filter(|copy| copy.symlink_metadata().is_ok());
-    if let Some(store) = theirs.chain(system).chain(copies).find(|store| holds(store)) {
+    if let Some(store) = key_store(path, places) {
         return Err(refused(
             format!("`{shown}` shows `{}`, where keys are kept", store.display()),
             "grant a directory beside it, or copy what is needed to one of its own",
@@ -214,10 +216,30 @@ pub(super) fn private(path: &Path, places: &Places) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The path as it is given, and where it leads.
-fn spellings(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let real = fs::canonicalize(path).ok().filter(|real| real != path);
-    std::iter::once(path.to_owned()).chain(real)
+/// Whether one of them is the other, or lies below it.
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+/// A place where keys are kept that the path is, holds or lies in.
+fn key_store(path: &Path, places: &Places) -> Option<PathBuf> {
+    for home in &places.home {
+        let Ok(below) = path.strip_prefix(home) else { continue };
+        if let Some(name) = CREDENTIALS.iter().find(|name| overlap(Path::new(name), below)) {
+            return Some(home.join(name));
+        }
+    }
+    if let Some(system) = SYSTEM_CREDENTIALS
+        .iter()
+        .find(|system| overlap(Path::new(system), path))
+    {
+        return Some(PathBuf::from(system));
+    }
+    // A home directory that is not the operator's, or a copy of one, is known by what lies in it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let is_there = |name: &&&str| rustix::fs::statat(&directory, **name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    CREDENTIALS.iter().find(is_there).map(|name| path.join(name))
 }
 
 /// Whether what is there now may be shown.
@@ -361,10 +383,7 @@ mod tests {
 
     #[test]
     fn what_is_private_is_refused_from_above_and_from_below() {
-        let places = Places {
-            home: Some("/srv/people/ann".into()),
-            own: vec!["/srv/state/factory".into()],
-        };
+        let places = Places::new(Some(Path::new("/srv/people/ann")), &["/srv/state/factory".into()]);
         for path in [
             "/srv",
             "/srv/people",

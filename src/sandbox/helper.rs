@@ -17,7 +17,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg,
+    socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -72,9 +73,36 @@ struct Spare {
 /// How long the helper has to be idle before it makes a spare slot: a program that runs one command pays for one.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Serves until the socket closes. Never returns.
+/// Serves the socket on standard input until it closes. Never returns.
 pub(super) fn serve() -> ! {
-    let socket = sys::take_stdin();
+    serve_on(sys::take_stdin())
+}
+
+/// Becomes the helper in a copy of a program that has hardly begun. Says so with one message, without which the caller has
+/// to do with a helper that is started as a program.
+pub(super) fn serve_in_copy(socket: OwnedFd) -> ! {
+    match let_go_of_caller(&socket).and_then(|()| send_bytes(&socket, b"1", &[])) {
+        Ok(()) => serve_on(socket),
+        Err(_) => sys::exit_now(1),
+    }
+}
+
+/// What a start as a program does: no environment, no streams, no other descriptor and no directory of the caller's.
+fn let_go_of_caller(socket: &OwnedFd) -> Result<(), Errno> {
+    sys::forget_environment();
+    let null = nix::fcntl::open("/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty())?;
+    for number in 0..3 {
+        sys::dup_onto(null.as_fd(), number)?;
+    }
+    // Among them the one just opened, for whose owner this is the end of the process.
+    std::mem::forget(null);
+    sys::keep_only(socket.as_fd())?;
+    nix::unistd::chdir("/")
+}
+
+fn serve_on(socket: OwnedFd) -> ! {
+    // By this name it is found among the processes, and so are its slots: they are copies of it.
+    let _ = nix::sys::prctl::set_name(c"sandbox-init");
     if nix::unistd::geteuid().is_root() {
         // Membership in groups such as `docker` would follow into every sandbox: it cannot be dropped in there.
         // Without the right to do so, root inside a container, there is nothing to be dropped that it could use.
@@ -284,8 +312,10 @@ pub(super) fn receive_message<T: DeserializeOwned>(socket: &OwnedFd) -> Result<(
 }
 
 /// Takes the bytes of one message. One without a byte says that the other side is gone.
-fn receive_bytes(socket: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
-    let mut buffer = vec![0; LONGEST_REQUEST];
+pub(super) fn receive_bytes(socket: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
+    // Its length first: a buffer for the longest is a hundred kilobytes to be cleared. Source: recv(2), `MSG_TRUNC`.
+    let length = recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)?;
+    let mut buffer = vec![0; length.min(LONGEST_REQUEST)];
     let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut vectors = [IoSliceMut::new(&mut buffer)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;

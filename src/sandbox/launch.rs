@@ -3,7 +3,7 @@
 use super::cgroup::Parents;
 use super::compile::{Host, compile, refuse_sockets, view_of};
 use super::error::SandboxError;
-use super::helper::{DeathNote, LONGEST_REQUEST, Open, SUBCOMMAND, send_bytes};
+use super::helper::{DeathNote, LONGEST_REQUEST, Open, send_bytes};
 use super::identity::host_ids;
 use super::output::Capture;
 use super::policy::{Command, Limits, Policy, Tree};
@@ -11,13 +11,11 @@ use super::receipt::Receipt;
 use super::report::{
     Captured, Enforced, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
+use super::resident::{Resident, pair};
 use super::setup::{Ended, LayerFailure, Peak, ReportLine, Rung, Setup, View};
 use super::{guard, limits, probe, slot};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::Serialize;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,9 +52,7 @@ const REPORT_CAP: u64 = 1 << 20;
 pub struct Sandbox {
     /// What is started again for each run without namespaces.
     program: PathBuf,
-    /// Closed on drop, before the helper is waited for: that is what ends it.
-    socket: Option<OwnedFd>,
-    helper: Mutex<Child>,
+    helper: Resident,
     /// Slots without a run, the one used last at the end.
     idle: Mutex<Vec<Slot>>,
     host: Host,
@@ -68,33 +64,31 @@ pub struct Sandbox {
 pub type Sink<'a> = &'a mut (dyn FnMut(Stream, &[u8]) + Send);
 
 impl Sandbox {
-    /// Starts the helper: `program` re-executed by the hidden subcommand. `program` is this project's own binary.
+    /// Starts the helper: `program` executed by a hidden subcommand. `program` is this project's own binary.
     ///
     /// It inherits no environment, so that no key of the caller can be found in it.
     ///
     /// # Errors
     /// `Host` when the program cannot be started.
     pub fn start(program: &Path) -> Result<Self, SandboxError> {
-        let failed = |source| SandboxError::Helper {
+        let helper = Resident::start(program).map_err(|source| SandboxError::Helper {
             program: program.to_owned(),
             source,
-        };
-        let (ours, theirs) = pair().map_err(failed)?;
-        let mut command = std::process::Command::new(program);
-        command
-            .arg(SUBCOMMAND)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let helper = probe::spawn(&mut command).map_err(failed)?;
+        })?;
+        Self::with_helper(program, helper)
+    }
+
+    /// Takes over a helper that is running already.
+    pub(crate) fn with_helper(program: &Path, helper: Resident) -> Result<Self, SandboxError> {
+        let host = Host::look(probe::landlock().abi).map_err(|source| SandboxError::Helper {
+            program: program.to_owned(),
+            source,
+        })?;
         Ok(Sandbox {
             program: program.to_owned(),
-            socket: Some(ours),
-            helper: Mutex::new(helper),
+            helper,
             idle: Mutex::new(Vec::new()),
-            host: Host::look(probe::landlock().abi).map_err(failed)?,
+            host,
             keepers: OnceLock::new(),
         })
     }
@@ -222,7 +216,7 @@ impl Sandbox {
         refuse_sockets(view)?;
         let (ours, theirs) = pair().map_err(channel)?;
         let (note, note_far) = pipe()?;
-        let socket = self.socket.as_ref().ok_or(SandboxError::HelperGone)?;
+        let socket = self.helper.socket().ok_or(SandboxError::HelperGone)?;
         let open = Open { view: view.clone() };
         send_message(socket, &open, &[theirs.as_raw_fd(), note_far.as_raw_fd()])?;
         Ok(Slot {
@@ -252,39 +246,6 @@ impl Sandbox {
         if idle.len() > MOST_IDLE {
             // The one that has been idle for longest ends when its socket closes.
             idle.remove(0);
-        }
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        drop(self.socket.take());
-        let helper = self.helper.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // It kills and waits for what still runs, then ends. One that does not is killed, which takes its slots along,
-        // since their first processes follow it into death.
-        if !ends_soon(helper) {
-            // It may have ended in between; then there is nothing to kill.
-            let _ = helper.kill();
-        }
-        let _ = helper.wait();
-    }
-}
-
-/// Waits for the end of the helper, but not for ever.
-fn ends_soon(helper: &Child) -> bool {
-    const PATIENCE: u16 = 5000;
-    let Some(pid) = rustix::process::Pid::from_raw(helper.id() as i32) else {
-        return false;
-    };
-    // A descriptor of a process becomes readable when it ends. Source: pidfd_open(2).
-    let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
-        return false;
-    };
-    let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut ended, PollTimeout::from(PATIENCE)) {
-            Err(Errno::EINTR) => {}
-            answer => return answer.is_ok_and(|count| count > 0),
         }
     }
 }
@@ -391,15 +352,6 @@ impl Drop for Occupied<'_> {
             self.sandbox.give_back(slot);
         }
     }
-}
-
-fn pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )?)
 }
 
 fn send_message(socket: &OwnedFd, message: &impl Serialize, descriptors: &[RawFd]) -> Result<(), SandboxError> {

@@ -64,6 +64,7 @@ mod probe;
 mod profile;
 mod receipt;
 mod report;
+mod resident;
 mod scratch;
 mod setup;
 mod slot;
@@ -88,6 +89,7 @@ pub use receipt::{Promised, Receipt};
 pub use report::{
     Captured, Enforced, Enforcer, Keepers, LimitKind, LimitReport, Metering, Outcome, Report, SetupFailure, Stream,
 };
+pub(crate) use resident::Resident;
 pub use waiver::{Layer, UnknownLayer};
 
 /// Becomes the sandbox helper, a probe, or the program that tries what a profile expects, when the first argument is one of

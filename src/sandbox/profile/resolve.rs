@@ -55,12 +55,9 @@ impl Profile {
     /// installed.
     pub fn resolve(&self, operator: &Operator<'_>) -> Result<Resolved, SandboxError> {
         let spec = &self.spec;
-        let places = Places {
-            home: (operator.variable)("HOME")
-                .map(PathBuf::from)
-                .filter(|home| home.is_absolute() && home != Path::new("/")),
-            own: operator.own.to_vec(),
-        };
+        let home = (operator.variable)("HOME").map(PathBuf::from);
+        let home = home.filter(|home| home.is_absolute() && home != Path::new("/"));
+        let places = Places::new(home.as_deref(), operator.own);
         let limit = |span: Span| (span != Span::ENDLESS).then_some(span.0);
         let mut resolved = Resolved {
             policy: Policy {

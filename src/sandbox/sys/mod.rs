@@ -32,6 +32,16 @@ pub(super) struct Cloned {
     pub(super) pidfd: OwnedFd,
 }
 
+impl Cloned {
+    /// Takes hold of a child that nobody has waited for, so that its number is still its own.
+    pub(super) fn of(pid: i32) -> Result<Self, Errno> {
+        let raw = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+        let pidfd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())
+            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+        Ok(Cloned { pid, pidfd })
+    }
+}
+
 /// Creates a process in new namespaces, given as `CLONE_NEW*` flags, and in a control group of version 2 if one is given,
 /// with a pidfd for the caller.
 ///
@@ -76,12 +86,8 @@ pub(super) fn fork() -> Result<Forked, Errno> {
     match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Child => Ok(Forked::Child),
         nix::unistd::ForkResult::Parent { child } => {
-            let pid = child.as_raw();
-            // Our child is not waited for yet, so its number is still its own.
-            let raw = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
-            let pidfd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())
-                .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
-            Ok(Forked::Parent(Cloned { pid, pidfd }))
+            // It is not waited for yet.
+            Cloned::of(child.as_raw()).map(Forked::Parent)
         }
     }
 }
@@ -123,6 +129,28 @@ pub(super) fn keep_only(kept: BorrowedFd<'_>) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Overwrites the environment that this process was started with, and forgets it: it can be read neither from its memory
+/// nor from `/proc/PID/environ` any more. Must be called by a single-threaded process. Source: environ(7).
+pub(super) fn forget_environment() {
+    // SAFETY: our caller has one thread, so nobody changes the list meanwhile.
+    let mut entry = unsafe { libc::environ };
+    while !entry.is_null() {
+        // SAFETY: the list ends with a null pointer, up to which each entry can be read.
+        let text = unsafe { entry.read() };
+        if text.is_null() {
+            break;
+        }
+        // SAFETY: each entry is a string with an end, in memory of this process that can be written.
+        let length = unsafe { libc::strlen(text) };
+        // SAFETY: as above, and the byte at the end stays.
+        unsafe { libc::explicit_bzero(text.cast(), length) };
+        // SAFETY: this entry was not the last.
+        entry = unsafe { entry.add(1) };
+    }
+    // SAFETY: our caller has one thread. It cannot fail: it only lets go of the list.
+    unsafe { libc::clearenv() };
 }
 
 /// Makes `fd` refer to the same file as `source`, without close-on-exec.

@@ -1,6 +1,7 @@
 //! `factory exec`: the command's bytes and exit code, and how they are told from the sandbox's own.
 
 use super::{Ended, Place};
+use crate::support::{descendants, unique, vanishes};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write as _;
@@ -46,6 +47,94 @@ fn both_streams_pass_as_they_are_into_pipes_and_files() {
     assert_eq!(document["stdout"]["head"]["base64"], "b3V0G1sySv8NCg==");
     assert_eq!(document["stdout"]["head"]["text"], "out\\u{1b}[2J\u{fffd}\\r\n");
     assert_eq!(document["stderr"]["head"]["text"], "err\\u{1b}]0;t\\u{7}\u{fffd}");
+}
+
+/// What another process has in memory that it can write to, as far as it can be read.
+fn memory_of(pid: i32) -> Vec<u8> {
+    use std::os::unix::fs::FileExt as _;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut found = Vec::new();
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (range, modes) = (words.next().unwrap(), words.next().unwrap());
+        if !modes.starts_with("rw") {
+            continue;
+        }
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let mut bytes = vec![0; (end - start) as usize];
+        let read = File::open(format!("/proc/{pid}/mem")).and_then(|memory| memory.read_exact_at(&mut bytes, start));
+        if read.is_ok() {
+            found.extend(bytes);
+        }
+    }
+    found
+}
+
+/// `factory exec` leaves a copy of itself behind as the helper, of which slots and the first processes of runs are copies
+/// again. What the caller's environment and descriptors hold must not come along.
+#[test]
+fn the_helper_has_nothing_of_the_callers() {
+    let place = Place::new();
+    let (secret, word) = (unique("a-key-of-the-caller"), unique("factory-exec-helper"));
+    let open = File::create(place.path("open")).unwrap();
+    // Without close-on-exec, as careless programs leave descriptors.
+    let mut running = rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty())
+        .map(|()| {
+            place.factory(&[
+                "exec",
+                "--repo=repository",
+                "--",
+                "sh",
+                "-c",
+                &format!("sleep 20; : {word}"),
+            ])
+        })
+        .unwrap()
+        .env("A_KEY", &secret)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let patience = Instant::now() + Duration::from_secs(20);
+    let (factory, sandboxed) = loop {
+        let below = descendants(running.id() as i32);
+        let by_name = |name: &str| {
+            let is =
+                |pid: &&i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+            below.iter().filter(is).copied().collect::<Vec<_>>()
+        };
+        if !by_name("sleep").is_empty() {
+            break (running.id() as i32, by_name("sandbox-init"));
+        }
+        assert!(Instant::now() < patience, "no command: {below:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    // The helper, the slot, its supervisor and the first process of the run at least.
+    assert!(sandboxed.len() >= 4, "{sandboxed:?}");
+    let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+    assert!(holds(&memory_of(factory)), "the control: it would be found");
+    let mut readable = 0;
+    for pid in sandboxed {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        assert!(environment.iter().all(|byte| *byte == 0), "the environment of {pid}");
+        let memory = memory_of(pid);
+        readable += usize::from(!memory.is_empty());
+        assert!(!holds(&memory), "the memory of {pid}");
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let targets: Vec<_> = descriptors
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .collect();
+        assert!(!targets.contains(&place.path("open")), "{pid}: {targets:?}");
+    }
+    // The first process of a run, which cannot be looked into by its own user, is at most one of them.
+    assert!(readable >= 3, "{readable} could be looked into");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(vanishes(&word, Duration::from_secs(5)));
+    place.leaves_nothing();
 }
 
 #[test]
