@@ -3,9 +3,10 @@
 use super::status::Found;
 use super::{output, problem, status, words};
 use crate::config::Settings;
-use crate::run::{Failure, Overview, PlanOverview, Situation};
+use crate::run::{Failure, Overview, PlanOverview, Progress, Situation};
+use crate::types::RunId;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Shows one run of an order or a planner: its attempts, its commands, why it passed or failed, and where everything is.
 #[derive(Debug, clap::Args)]
@@ -41,21 +42,27 @@ pub(super) fn show(arguments: &Arguments, settings: &Settings) -> Result<u8, Fai
     Ok(super::exit::code(None))
 }
 
+/// What is known of a run that has not ended.
+fn unfinished(what: &str, run: RunId, progress: &Progress, artifacts: &Path) -> String {
+    format!(
+        "  run       {run}\n  attempts  {}\n  last      {} at {}\n  artifacts {}\nThe {what} is {}.",
+        progress.attempts,
+        progress.last,
+        words::time(progress.last_ms),
+        words::records(artifacts),
+        match progress.parked_until_ms {
+            Some(until) => format!("parked {}", words::parked(until)),
+            None => "under way, or it was killed: it has no last entry".to_owned(),
+        },
+    )
+}
+
 fn plan_page(overview: &PlanOverview) -> String {
     let Some(summary) = &overview.summary else {
         return format!(
-            "open  plan of {}\n  run       {}\n  attempts  {}\n  last      {} at {}\n  artifacts {}\n\
-             {} The same command again does not pay twice.\n",
+            "open  plan of {}\n{} The same command again does not pay twice.\n",
             words::line(&overview.spec),
-            overview.plan,
-            overview.attempts,
-            overview.last,
-            words::time(overview.last_ms),
-            words::records(&overview.artifacts),
-            match overview.parked_until_ms {
-                Some(until) => format!("The planner is parked {}.", words::parked(until)),
-                None => "The planner is at work, or it was killed: it has no last entry.".to_owned(),
-            },
+            unfinished("planner", overview.plan, &overview.progress, &overview.artifacts),
         );
     };
     let mut page = format!(
@@ -81,19 +88,10 @@ fn plan_page(overview: &PlanOverview) -> String {
 fn page(overview: &Overview) -> String {
     let Some(summary) = &overview.summary else {
         return format!(
-            "open  {}  {}\n  run       {}\n  attempts  {}\n  last      {} at {}\n  artifacts {}\n\
-             {}\n",
+            "open  {}  {}\n{}\n",
             words::line(&overview.opened.order_id),
             words::line(&overview.opened.title),
-            overview.run,
-            overview.attempts,
-            overview.last,
-            words::time(overview.last_ms),
-            words::records(&overview.opened.artifacts),
-            match overview.parked_until_ms {
-                Some(until) => format!("The run is parked {}.", words::parked(until)),
-                None => "The run is under way, or it was killed: it has no last entry.".to_owned(),
-            },
+            unfinished("run", overview.run, &overview.progress, &overview.opened.artifacts),
         );
     };
     let mut page = words::summary(summary);

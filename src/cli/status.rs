@@ -35,8 +35,8 @@ pub(super) fn status(arguments: &Arguments, settings: &Settings) -> Result<u8, F
             words::line(&state_dir.to_string_lossy())
         ))?;
     } else {
-        let runs = runs.iter().map(|run| (run.opened_ms, row(run)));
-        let plans = plans.iter().map(|plan| (plan.opened_ms, plan_row(plan)));
+        let runs = runs.iter().map(|run| (run.progress.opened_ms, row(run)));
+        let plans = plans.iter().map(|plan| (plan.progress.opened_ms, plan_row(plan)));
         let mut rows: Vec<_> = runs.chain(plans).collect();
         rows.sort_by_key(|(opened_ms, _)| *opened_ms);
         output::text(&rows.into_iter().map(|(_, row)| row).collect::<String>())?;
@@ -74,18 +74,14 @@ fn plan_row(plan: &PlanOverview) -> String {
             None => ("PLANNED", format!("orders {}", summary.orders.len())),
             Some(failure) => (VerdictName::of(failure.class).as_str(), failure.sentence()),
         },
-        None if let Some(until) = plan.parked_until_ms => ("parked", words::parked(until)),
-        None => (
-            "open",
-            format!("last recorded: {} at {}", plan.last, words::time(plan.last_ms)),
-        ),
+        None => words::standing(&plan.progress),
     };
     format!(
         "{}  {}  {verdict:<13}  plan of {}  attempts {}  {}\n",
         plan.plan,
-        words::time(plan.opened_ms),
+        words::time(plan.progress.opened_ms),
         words::line(&plan.spec),
-        plan.attempts,
+        plan.progress.attempts,
         words::line(&end)
     )
 }
@@ -97,20 +93,16 @@ fn row(overview: &Overview) -> String {
             summary.verdict.as_str(),
             summary.problem.as_ref().map(Failure::sentence).unwrap_or_default(),
         ),
-        None if let Some(until) = overview.parked_until_ms => ("parked", words::parked(until)),
-        None => (
-            "open",
-            format!("last recorded: {} at {}", overview.last, words::time(overview.last_ms)),
-        ),
+        None => words::standing(&overview.progress),
     };
     format!(
         "{}  {}  {:<13}  {}  {}  attempts {}  {}\n",
         overview.run,
-        words::time(overview.opened_ms),
+        words::time(overview.progress.opened_ms),
         verdict,
         words::line(&opened.order_id),
         words::line(&opened.branch),
-        overview.attempts,
+        overview.progress.attempts,
         words::line(&end)
     )
     .trim_end()

@@ -1,7 +1,9 @@
 //! Words and forms that several subcommands share.
 
 pub(super) use crate::config::positive_duration;
-use crate::run::{AttemptSummary, Done, Recovered, RecoveryOutcome, Source, Summary, UsageSummary, VerdictName};
+use crate::run::{
+    AttemptSummary, Done, Progress, Recovered, RecoveryOutcome, Source, Summary, UsageSummary, VerdictName,
+};
 use crate::sandbox::Layer;
 use crate::types::{escape_control, format_duration};
 use std::collections::BTreeSet;
@@ -103,6 +105,17 @@ pub(super) fn changes(files: &[String], gone: &[String]) -> String {
 /// What a parked run waits for.
 pub(super) fn parked(until_ms: u64) -> String {
     format!("until {}: the provider limits requests", time(until_ms))
+}
+
+/// What a run does that has not ended: in one word, and what there is to say of it.
+pub(super) fn standing(progress: &Progress) -> (&'static str, String) {
+    match progress.parked_until_ms {
+        Some(until) => ("parked", parked(until)),
+        None => (
+            "open",
+            format!("last recorded: {} at {}", progress.last, time(progress.last_ms)),
+        ),
+    }
 }
 
 /// What a run cost, in a few words.

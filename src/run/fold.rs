@@ -1,7 +1,7 @@
 //! Journal entries → what each run is, for people. The same entries give the same answer.
 
 use super::hold::Lease;
-use super::park::{PARKED, Parked};
+use super::progress::Progress;
 use super::summary::Summary;
 use crate::journal::{JournalError, Recorded};
 use crate::sandbox::Layer;
@@ -78,17 +78,9 @@ pub struct Overview {
     /// What it was opened with.
     #[serde(flatten)]
     pub opened: Opened,
-    /// When it was opened, in milliseconds since 1970-01-01 UTC.
-    pub opened_ms: u64,
-    /// When something was last recorded of it.
-    pub last_ms: u64,
-    /// What was last recorded of it.
-    pub last: String,
-    /// Attempts that were begun.
-    pub attempts: u32,
-    /// Until when it waits for the provider's limit, in milliseconds since 1970-01-01 UTC, unless it goes on by now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parked_until_ms: Option<u64>,
+    /// How far it has come.
+    #[serde(flatten)]
+    pub progress: Progress,
     /// How it ended; absent while it is under way, and for ever when it was killed.
     pub summary: Option<Summary>,
 }
@@ -115,23 +107,13 @@ fn open(entry: &Recorded) -> Result<Overview, FoldError> {
     Ok(Overview {
         run: entry.run,
         opened: body(entry)?,
-        opened_ms: entry.at_ms,
-        last_ms: entry.at_ms,
-        last: entry.kind.clone(),
-        attempts: 0,
-        parked_until_ms: None,
+        progress: Progress::begin(entry),
         summary: None,
     })
 }
 
 fn advance(overview: &mut Overview, entry: &Recorded) -> Result<(), FoldError> {
-    overview.last_ms = entry.at_ms;
-    overview.last.clone_from(&entry.kind);
-    overview.attempts = overview.attempts.max(entry.attempt.unwrap_or(0));
-    overview.parked_until_ms = match entry.kind.as_str() {
-        PARKED => Some(body::<Parked>(entry)?.until_ms),
-        _ => None,
-    };
+    overview.progress.follow(entry)?;
     if entry.kind == "run.completed" {
         overview.summary = Some(body(entry)?);
     }
@@ -291,8 +273,9 @@ mod tests {
         ];
         let runs = overviews(&entries).unwrap();
         assert_eq!(runs.iter().map(|run| run.run).collect::<Vec<_>>(), [run(2), run(1)]);
-        assert_eq!((runs[0].attempts, runs[0].last.as_str()), (3, "proposal.request"));
-        assert_eq!((runs[0].opened_ms, runs[0].last_ms), (1000, 1003));
+        let progress = &runs[0].progress;
+        assert_eq!((progress.attempts, progress.last.as_str()), (3, "proposal.request"));
+        assert_eq!((progress.opened_ms, progress.last_ms), (1000, 1003));
         assert_eq!(runs[0].summary, None);
     }
 

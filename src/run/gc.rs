@@ -149,7 +149,7 @@ impl Collection<'_> {
         let is_over = |run, _: &Path| {
             let overview = known.runs.get(&run);
             overview.is_some_and(|overview| {
-                !known.is_open(run) && !known.is_promoted(run) && self.is_past(overview.last_ms)
+                !known.is_open(run) && !known.is_promoted(run) && self.is_past(overview.progress.last_ms)
             })
         };
         let mut removed = self.directories(&self.places.artifacts, is_over)?;

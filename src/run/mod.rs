@@ -29,6 +29,7 @@ mod park;
 mod past;
 mod planning;
 mod preflight;
+mod progress;
 mod recover;
 mod regression;
 mod room;
@@ -53,6 +54,7 @@ pub use planning::{
     DryRun, MAX_FILES, OrderSummary, PlanAttempt, PlanEvent, PlanFiles, PlanObserver, PlanOverview, PlanSetup,
     PlanSummary, Showing, Trial, TriedCommand, TriedOut, bounds, files_of, make_plan, plan_overviews, read_plan,
 };
+pub use progress::Progress;
 pub use recover::{ExitCode, Outcome as RecoveryOutcome, Recovered, Rescue, Rescued, rescue};
 pub use state::{Course, End, Event as Step, Patience, REPEATS, Rest, Rules, State, next, rest};
 pub use summary::{AttemptSummary, CommandSummary, SCHEMA, Summary, UsageSummary, VerdictName};
