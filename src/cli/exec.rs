@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::mpsc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 /// Runs one command in the sandbox, in a throw-away copy of the repository's tree.
 ///
@@ -150,35 +151,28 @@ async fn stream(
         let report = sandbox.run(policy, tree, command, None).await;
         return report.map_err(|error| refused(&error));
     }
-    let closed = Arc::new(Notify::new());
-    let mut stdout = Passage::new(io::stdout(), arguments.raw || !io::stdout().is_terminal());
-    let mut stderr = Passage::new(io::stderr(), arguments.raw || !io::stderr().is_terminal());
-    let mut is_lost = false;
+    let (mut outlet, written) = Outlet::new(arguments.raw);
+    let mut written = pin!(written);
     let report = {
-        let notify = Arc::clone(&closed);
-        let mut sink = |stream: Stream, bytes: &[u8]| {
-            let passed = match stream {
-                Stream::Stdout => stdout.pass(bytes),
-                Stream::Stderr => stderr.pass(bytes),
-            };
-            if passed.is_err() {
-                is_lost = true;
-                notify.notify_one();
-            }
-        };
+        let mut sink = |stream: Stream, bytes: &[u8]| outlet.push(stream, bytes);
         tokio::select! {
             biased;
-            () = closed.notified() => return Err(closed_output()),
+            // Before the run is over, only by what cannot be written.
+            _ = &mut written => return Err(closed_output()),
             report = sandbox.run(policy, tree, command, Some(&mut sink)) => report.map_err(|error| refused(&error))?,
         }
     };
-    // The command may have ended before anybody noticed above that its output goes nowhere.
-    if is_lost || stdout.finish().is_err() || stderr.finish().is_err() {
-        return Err(closed_output());
+    let [stdout, stderr] = outlet.arrived;
+    if outlet.is_open() {
+        // That is all.
+        drop(outlet);
+        if !written.await.is_ok_and(|written| written.is_ok()) {
+            return Err(closed_output());
+        }
     }
     for (name, arrived, captured) in [
-        ("standard output", stdout.arrived, &report.stdout),
-        ("standard error", stderr.arrived, &report.stderr),
+        ("standard output", stdout, &report.stdout),
+        ("standard error", stderr, &report.stderr),
     ] {
         let left_out = captured.total().saturating_sub(arrived);
         if left_out > 0 {
@@ -365,12 +359,72 @@ fn captured(captured: &Captured) -> Value {
     })
 }
 
+/// Where both streams go out: a thread beside the run, because whoever does not read must hold up neither the run's limits
+/// nor a signal. What waits for a reader is in memory, and no more than the policy's cap for each stream.
+struct Outlet {
+    /// Whether control sequences pass to a terminal.
+    raw: bool,
+    /// How many bytes arrived, of each stream.
+    arrived: [u64; 2],
+    /// To the thread, once there is something to be written.
+    pieces: Option<mpsc::Sender<(Stream, Vec<u8>)>>,
+    /// How the thread says that it has come to an end.
+    say: Option<oneshot::Sender<io::Result<()>>>,
+}
+
+impl Outlet {
+    /// With what the thread says in the end: that all is written, or that something cannot be.
+    fn new(raw: bool) -> (Self, oneshot::Receiver<io::Result<()>>) {
+        let (say, written) = oneshot::channel();
+        let outlet = Outlet {
+            raw,
+            arrived: [0; 2],
+            pieces: None,
+            say: Some(say),
+        };
+        (outlet, written)
+    }
+
+    fn is_open(&self) -> bool {
+        self.pieces.is_some()
+    }
+
+    fn push(&mut self, stream: Stream, bytes: &[u8]) {
+        self.arrived[usize::from(stream == Stream::Stderr)] += bytes.len() as u64;
+        if let Some(say) = self.say.take() {
+            let (sender, pieces) = mpsc::channel();
+            let raw = self.raw;
+            self.pieces = Some(sender);
+            std::thread::spawn(move || {
+                // Nobody listens any more when the process is about to end.
+                let _ = say.send(write_out(pieces, raw));
+            });
+        }
+        if let Some(pieces) = &self.pieces {
+            // A thread that has ended has said why.
+            let _ = pieces.send((stream, bytes.to_vec()));
+        }
+    }
+}
+
+/// Writes what comes until no more can come.
+fn write_out(pieces: mpsc::Receiver<(Stream, Vec<u8>)>, raw: bool) -> io::Result<()> {
+    let mut stdout = Passage::new(io::stdout(), raw || !io::stdout().is_terminal());
+    let mut stderr = Passage::new(io::stderr(), raw || !io::stderr().is_terminal());
+    for (stream, bytes) in pieces {
+        match stream {
+            Stream::Stdout => stdout.pass(&bytes)?,
+            Stream::Stderr => stderr.pass(&bytes)?,
+        }
+    }
+    stdout.finish()?;
+    stderr.finish()
+}
+
 /// One output stream on its way out.
 struct Passage<W> {
     out: W,
     raw: bool,
-    /// How many bytes arrived.
-    arrived: u64,
     /// The beginning of a character whose rest has not arrived.
     begun: Vec<u8>,
 }
@@ -380,14 +434,12 @@ impl<W: Write> Passage<W> {
         Passage {
             out,
             raw,
-            arrived: 0,
             begun: Vec::new(),
         }
     }
 
     /// Passes on what arrived.
     fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.arrived += bytes.len() as u64;
         if self.raw {
             self.out.write_all(bytes)?;
             return self.out.flush();

@@ -82,6 +82,7 @@ pub(super) fn compile(policy: &Policy, tree: &Tree, command: &Command, host: &Ho
         tmp: policy.tmp,
         network: policy.network,
         limits,
+        floor: policy.floor().limits,
         argv: command.argv.clone(),
         env: environment(policy, command, &places, &path),
         path,

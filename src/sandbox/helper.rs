@@ -16,6 +16,7 @@ use super::sys::{self, Cloned, Forked};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg,
     socketpair,
@@ -87,9 +88,9 @@ pub(super) fn serve_in_copy(socket: OwnedFd) -> ! {
     }
 }
 
-/// What a start as a program does: no environment, no streams, no other descriptor and no directory of the caller's.
+/// What a start as a program does: no words, no streams, no other descriptor and no directory of the caller's.
 fn let_go_of_caller(socket: &OwnedFd) -> Result<(), Errno> {
-    sys::forget_environment();
+    sys::forget_words()?;
     let null = nix::fcntl::open("/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty())?;
     for number in 0..3 {
         sys::dup_onto(null.as_fd(), number)?;
@@ -103,6 +104,10 @@ fn let_go_of_caller(socket: &OwnedFd) -> Result<(), Errno> {
 fn serve_on(socket: OwnedFd) -> ! {
     // By this name it is found among the processes, and so are its slots: they are copies of it.
     let _ = nix::sys::prctl::set_name(c"sandbox-init");
+    // What is meant for a group of processes is heard by the caller, who ends us in order: its socket is our only master.
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+        sys::ignore(signal);
+    }
     if nix::unistd::geteuid().is_root() {
         // Membership in groups such as `docker` would follow into every sandbox: it cannot be dropped in there.
         // Without the right to do so, root inside a container, there is nothing to be dropped that it could use.
@@ -241,6 +246,10 @@ impl Helper {
                 // is not for this one.
                 drop((life, door));
                 sys::close_for_good(open);
+                if self.socket.as_raw_fd() > 2 {
+                    // The way to the parent is not for slots. As standard input it is replaced when the view is entered.
+                    sys::close_for_good(&[self.socket.as_fd()]);
+                }
                 self.slots.clear();
                 self.spare = None;
                 slot::run(slot::Beginning {

@@ -23,6 +23,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::watch;
 
 /// How much longer than its wall-clock limit a run may take to report, before the helper counts as gone.
 const GRACE: Duration = Duration::from_secs(20);
@@ -154,7 +155,7 @@ impl Sandbox {
         let collected = tokio::time::timeout(limits.wall + GRACE, collecting).await;
         let mut collected = collected.map_err(|_| SandboxError::HelperGone)?.map_err(channel)?;
         occupied.over = true;
-        if !collected.is_told() {
+        if !is_told(&collected.lines) {
             collected.lines.extend(occupied.last_words().await);
         }
         collected.into_report(policy, &setup, started.elapsed())
@@ -395,11 +396,16 @@ async fn collect(
     // Both streams feed one sink. A lock rather than a cell, so that the future may move between threads.
     let sink = Mutex::new(sink);
     let heard = AtomicU64::new(0);
+    let (say_over, over) = watch::channel(false);
     let reading = async {
         tokio::try_join!(
-            drain(&mut stdout, Stream::Stdout, cap, &sink, &heard),
-            drain(&mut stderr, Stream::Stderr, cap, &sink, &heard),
-            read_report(report),
+            drain(&mut stdout, Stream::Stdout, cap, &sink, &heard, over.clone()),
+            drain(&mut stderr, Stream::Stderr, cap, &sink, &heard, over.clone()),
+            async {
+                let lines = read_report(report).await?;
+                say_over.send_replace(is_told(&lines));
+                Ok(lines)
+            },
         )
     };
     tokio::pin!(reading);
@@ -442,24 +448,47 @@ async fn read_report(report: Receiver) -> std::io::Result<Vec<ReportLine>> {
             lines.pop();
         }
         lines.push(line);
-        if matches!(lines.last(), Some(ReportLine::Ended(_) | ReportLine::Gone { .. })) {
+        if is_told(&lines) {
             return Ok(lines);
         }
     }
 }
 
+/// Whether the report says how the run ended, so that nothing of the command is left.
+fn is_told(lines: &[ReportLine]) -> bool {
+    matches!(lines.last(), Some(ReportLine::Ended(_) | ReportLine::Gone { .. }))
+}
+
+/// Reads a stream to its end, or until the run is over.
+///
+/// What a command wrote is in the pipe when it is over, but the end of the pipe may come late: a command can leave its own
+/// end in a socket's queue that nobody but the kernel's collector of such garbage closes. Source: unix(7), "Ancillary
+/// messages"; `net/unix/garbage.c`.
 async fn drain(
     pipe: &mut Receiver,
     stream: Stream,
     cap: u64,
     sink: &Mutex<Option<Sink<'_>>>,
     heard: &AtomicU64,
+    mut over: watch::Receiver<bool>,
 ) -> std::io::Result<Captured> {
     let mut capture = Capture::new(cap);
     let mut passed = 0u64;
     let mut buffer = vec![0; 64 << 10];
+    let mut is_over = false;
     loop {
-        let length = pipe.read(&mut buffer).await?;
+        let read = match is_over {
+            true => read_rest(pipe, &mut buffer),
+            false => tokio::select! {
+                biased;
+                read = pipe.read(&mut buffer) => read,
+                said = over.wait_for(|over| *over) => {
+                    is_over = said.is_ok();
+                    continue;
+                }
+            },
+        };
+        let length = read?;
         if length == 0 {
             return Ok(capture.finish());
         }
@@ -471,6 +500,18 @@ async fn drain(
         let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sink) = sink.as_mut().filter(|_| !shown.is_empty()) {
             sink(stream, shown);
+        }
+    }
+}
+
+/// What is in a pipe at this moment; zero for nothing as for the end. Past the runtime, which may not have heard of it yet.
+fn read_rest(pipe: &Receiver, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match rustix::io::read(pipe, &mut *buffer) {
+            Ok(length) => return Ok(length),
+            Err(rustix::io::Errno::AGAIN) => return Ok(0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }
@@ -506,11 +547,6 @@ impl Told {
 }
 
 impl Collected {
-    /// Whether the report says how the run ended.
-    fn is_told(&self) -> bool {
-        matches!(self.lines.last(), Some(ReportLine::Ended(_) | ReportLine::Gone { .. }))
-    }
-
     fn into_report(self, policy: &Policy, setup: &Setup, wall: Duration) -> Result<Report, SandboxError> {
         let Collected {
             stdout,
@@ -610,4 +646,29 @@ fn pipe() -> Result<(Receiver, OwnedFd), SandboxError> {
 
 fn channel(source: std::io::Error) -> SandboxError {
     SandboxError::Channel { source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read of a stream whose other end stays open, within a moment.
+    async fn read_of_one_that_stays_open(is_over: bool) -> Option<Captured> {
+        let (mut near, far) = pipe().unwrap();
+        rustix::io::write(&far, b"all of it").unwrap();
+        let (_say_over, over) = watch::channel(is_over);
+        let (sink, heard) = (Mutex::new(None), AtomicU64::new(0));
+        let reading = drain(&mut near, Stream::Stdout, 1 << 20, &sink, &heard, over);
+        let read = tokio::time::timeout(Duration::from_millis(200), reading).await;
+        drop(far);
+        read.ok().map(Result::unwrap)
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_read_to_the_end_of_the_run_and_not_of_the_pipe() {
+        let read = read_of_one_that_stays_open(true).await;
+        assert_eq!(read.map(|captured| captured.to_bytes()), Some(b"all of it".to_vec()));
+        // The control: as long as the run is not over, its stream is not either.
+        assert!(read_of_one_that_stays_open(false).await.is_none());
+    }
 }

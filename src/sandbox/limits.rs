@@ -118,14 +118,7 @@ impl Judge<'_> {
 
 /// Refuses a policy that wants a limit kept by the kernel where no control group keeps it.
 pub(super) fn check_floor(profile: &str, require: &Require, keepers: &Keepers) -> Result<(), SandboxError> {
-    let keeper = |limit: &LimitKind| match limit {
-        LimitKind::Memory => Some(keepers.memory),
-        LimitKind::Pids => Some(keepers.pids),
-        LimitKind::Cpu => Some(keepers.cpu),
-        _ => None,
-    };
-    let by_group = |enforcer: Enforcer| matches!(enforcer, Enforcer::CgroupV1 | Enforcer::CgroupV2);
-    match require.limits.iter().find(|limit| !keeper(limit).is_some_and(by_group)) {
+    match keepers.unkept(&require.limits) {
         None => Ok(()),
         Some(limit) => Err(SandboxError::BelowFloor {
             profile: profile.to_owned(),

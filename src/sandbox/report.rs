@@ -3,7 +3,7 @@
 use super::receipt::Receipt;
 use crate::types::{RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +268,20 @@ pub struct Keepers {
 }
 
 impl Keepers {
+    /// The first of these limits that no control group keeps.
+    pub(super) fn unkept(&self, limits: &BTreeSet<LimitKind>) -> Option<LimitKind> {
+        let is_kept = |limit: &LimitKind| {
+            let keeper = match limit {
+                LimitKind::Memory => self.memory,
+                LimitKind::Pids => self.pids,
+                LimitKind::Cpu => self.cpu,
+                _ => return false,
+            };
+            matches!(keeper, Enforcer::CgroupV1 | Enforcer::CgroupV2)
+        };
+        limits.iter().find(|limit| !is_kept(limit)).copied()
+    }
+
     /// The `RLIMIT_NPROC` that belongs to a limit on processes: the sandbox's own first process counts too, and a control
     /// group comes one earlier, because a group tells that it refused.
     pub(super) fn nproc(&self, pids: u64) -> u64 {

@@ -17,6 +17,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// How long the helper may take to begin, and to end, in milliseconds.
+const PATIENCE: u16 = 5000;
+
 /// A running helper. Dropping it ends the helper, and with it every slot and every command.
 #[derive(Debug)]
 pub(crate) struct Resident {
@@ -66,7 +69,9 @@ impl Resident {
         };
         drop(theirs);
         // To wait also gives it a processor: a kernel may leave a copy on the one that its parent goes on using.
-        let has_let_go = helper::receive_bytes(&ours).is_ok();
+        let mut said = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
+        let is_said = poll(&mut said, PollTimeout::from(PATIENCE)).is_ok_and(|count| count > 0);
+        let has_let_go = is_said && helper::receive_bytes(&ours).is_ok();
         let resident = Resident {
             socket: Some(ours),
             process,
@@ -81,7 +86,6 @@ impl Resident {
 
     /// Waits for its end, but not for ever.
     fn ends_soon(&self) -> bool {
-        const PATIENCE: u16 = 5000;
         let mut ended = [PollFd::new(self.process.pidfd.as_fd(), PollFlags::POLLIN)];
         loop {
             match poll(&mut ended, PollTimeout::from(PATIENCE)) {

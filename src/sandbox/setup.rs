@@ -6,7 +6,7 @@ use super::policy::{Limits, Network, Tmp};
 use super::report::{Enforced, LimitKind, SetupFailure};
 use crate::types::{RepoPath, Sha256};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The one user and group id inside. Not zero, so that programs do not believe themselves root.
@@ -112,6 +112,8 @@ pub(super) struct Job {
     pub(super) tmp: Tmp,
     pub(super) network: Network,
     pub(super) limits: Limits,
+    /// Limits that a control group has to keep.
+    pub(super) floor: BTreeSet<LimitKind>,
     pub(super) argv: Vec<String>,
     /// `NAME=value`, complete.
     pub(super) env: Vec<String>,

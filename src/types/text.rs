@@ -15,15 +15,24 @@ pub fn truncate(text: &str, max: usize) -> String {
 ///
 /// Source: Unicode Technical Report 36, section 2 (visual spoofing), for the format characters.
 pub fn escape_control(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
-        let steers = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if steers || (character.is_control() && !matches!(character, '\n' | '\t')) {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-        out
-    })
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, character| {
+            if steers(character) || (character.is_control() && !matches!(character, '\n' | '\t')) {
+                out.extend(character.escape_default());
+            } else {
+                out.push(character);
+            }
+            out
+        })
+}
+
+/// Whether a format character reorders text or is not seen. Source: Unicode Character Database, category Cf.
+fn steers(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Puts a foreign text between two marks that carry its digest: a text cannot hold its own, so it cannot pretend to end.
@@ -45,7 +54,10 @@ mod tests {
     #[test]
     fn escape_sequences_lose_their_force() {
         assert_eq!(escape_control("\u{1b}[2Jgone\r\n\tkept"), "\\u{1b}[2Jgone\\r\n\tkept");
-        assert_eq!(escape_control("a\u{202e}b"), "a\\u{202e}b");
+        for hidden in ['\u{202e}', '\u{61c}', '\u{ad}', '\u{206a}', '\u{e0041}'] {
+            let escaped = hidden.escape_default();
+            assert_eq!(escape_control(&format!("a{hidden}b")), format!("a{escaped}b"));
+        }
     }
 
     #[test]

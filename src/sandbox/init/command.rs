@@ -113,7 +113,8 @@ fn reap(command: i32, job: &Job, groups: &Groups, protected: &Protected<'_>) -> 
     let mut ending = None;
     loop {
         match sys::wait_any() {
-            Ok((pid, how)) if pid == command => ending = Some(how),
+            // Once: its number is free then, and what the command left may get it.
+            Ok((pid, how)) if pid == command && ending.is_none() => ending = Some(how),
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(Errno::ECHILD) => break,
             Err(errno) => return Err(errno).step("wait for the command"),

@@ -15,6 +15,9 @@ const CORE: u64 = 1;
 /// Memory that a process may lock, enough for what libraries lock for keys.
 const MEMLOCK: u64 = 8 << 20;
 
+/// Signals and timers that may be pending: the kernel counts them for the operator's own programs as well.
+const SIGPENDING: u64 = 1024;
+
 /// Keeps core dumps from being made. For a slot: the filter that it puts on lets nobody change this limit afterwards.
 pub(in crate::sandbox) fn no_core() -> Result<(), LayerFailure> {
     set(Resource::RLIMIT_CORE, CORE, CORE)
@@ -41,6 +44,7 @@ pub(super) fn apply(limits: &Limits, processes: u64) -> Result<(), LayerFailure>
     set(Resource::RLIMIT_FSIZE, limits.file_size.0, limits.file_size.0)?;
     set(Resource::RLIMIT_NOFILE, limits.files, limits.files)?;
     set(Resource::RLIMIT_MEMLOCK, MEMLOCK, MEMLOCK)?;
+    set(Resource::RLIMIT_SIGPENDING, SIGPENDING, SIGPENDING)?;
     set(Resource::RLIMIT_RTPRIO, 0, 0)?;
     set(Resource::RLIMIT_MSGQUEUE, 0, 0)
 }

@@ -264,6 +264,11 @@ fn compare(enforced: &Enforced, view: &View, job: &Job, filters: u32) -> Result<
         ),
         (enforced.capabilities == 0, "a capability is left"),
         (
+            // That one could be made is known before; whether it was, only here.
+            enforced.keepers.unkept(&job.floor).is_none(),
+            "a limit that the profile requires is kept by no control group",
+        ),
+        (
             at_most("nproc", enforced.keepers.nproc(limits.pids).saturating_add(others)),
             "the limit on processes is higher",
         ),

@@ -98,7 +98,10 @@ pub(super) fn run(Beginning { door, groups, helper }: Beginning) -> ! {
     };
     let socket_for_refusals = socket.try_clone();
     match begun.and_then(|begun| enter(view, socket, groups, begun)) {
-        Ok(mut slot) => slot.serve(),
+        Ok(mut slot) => {
+            drop(socket_for_refusals);
+            slot.serve();
+        }
         Err(failure) => {
             if let Ok(socket) = socket_for_refusals {
                 refuse(&socket, &failure);

@@ -131,9 +131,22 @@ pub(super) fn keep_only(kept: BorrowedFd<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Overwrites the environment that this process was started with, and forgets it: it can be read neither from its memory
-/// nor from `/proc/PID/environ` any more. Must be called by a single-threaded process. Source: environ(7).
-pub(super) fn forget_environment() {
+/// Overwrites the arguments and the environment that this process was started with, and forgets them: they can be read
+/// neither from its memory nor from `/proc/PID/cmdline` and `/proc/PID/environ` any more. Must be called by a
+/// single-threaded process that does not look at them again. Source: environ(7); proc_pid_stat(5), fields 48 to 51.
+pub(super) fn forget_words() -> Result<(), Errno> {
+    const FIRST: usize = 48;
+    let stat = std::fs::read_to_string("/proc/self/stat").map_err(|_| Errno::ESRCH)?;
+    // Behind the name, which may hold anything, comes the third field.
+    let (_, fields) = stat.rsplit_once(") ").ok_or(Errno::EPROTO)?;
+    let places = fields
+        .split(' ')
+        .skip(FIRST - 3)
+        .map(|field| field.trim().parse::<usize>());
+    let places: Vec<usize> = places.collect::<Result<_, _>>().map_err(|_| Errno::EPROTO)?;
+    let [words, words_end, environment, environment_end, ..] = places[..] else {
+        return Err(Errno::EPROTO);
+    };
     // SAFETY: our caller has one thread, so nobody changes the list meanwhile.
     let mut entry = unsafe { libc::environ };
     while !entry.is_null() {
@@ -142,15 +155,29 @@ pub(super) fn forget_environment() {
         if text.is_null() {
             break;
         }
-        // SAFETY: each entry is a string with an end, in memory of this process that can be written.
+        // SAFETY: each entry is a string with an end. Some are copies that the C library made before `main`.
         let length = unsafe { libc::strlen(text) };
-        // SAFETY: as above, and the byte at the end stays.
+        // SAFETY: as above, in memory of this process that can be written; the byte at the end stays.
         unsafe { libc::explicit_bzero(text.cast(), length) };
         // SAFETY: this entry was not the last.
         entry = unsafe { entry.add(1) };
     }
     // SAFETY: our caller has one thread. It cannot fail: it only lets go of the list.
     unsafe { libc::clearenv() };
+    for (start, end) in [(words, words_end), (environment, environment_end)] {
+        let place = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start);
+        // SAFETY: the kernel put these strings between these two addresses of our stack, which can be written; nothing
+        // but the lists of pointers refers to them, and our caller does not follow those again.
+        unsafe { libc::explicit_bzero(place, end.saturating_sub(start)) };
+    }
+    Ok(())
+}
+
+/// Has this process ignore a signal. Source: signal(2).
+pub(super) fn ignore(signal: Signal) {
+    let ignored = nix::sys::signal::SigHandler::SigIgn;
+    // SAFETY: no handler is installed. It fails only for SIGKILL and SIGSTOP.
+    let _ = unsafe { nix::sys::signal::signal(signal, ignored) };
 }
 
 /// Makes `fd` refer to the same file as `source`, without close-on-exec.

@@ -3,8 +3,10 @@
 use super::{Ended, Place};
 use crate::support::{descendants, unique, vanishes};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -92,6 +94,8 @@ fn the_helper_has_nothing_of_the_callers() {
         })
         .unwrap()
         .env("A_KEY", &secret)
+        // The C library makes a copy of this one, and forgets where it was.
+        .env("GLIBC_TUNABLES", format!("glibc.malloc.check=0:{secret}=1"))
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -111,12 +115,28 @@ fn the_helper_has_nothing_of_the_callers() {
     };
     // The helper, the slot, its supervisor and the first process of the run at least.
     assert!(sandboxed.len() >= 4, "{sandboxed:?}");
+    let sockets = |pid: i32| -> BTreeSet<PathBuf> {
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .collect()
+    };
+    let helper = *sandboxed.iter().min().unwrap();
+    assert!(!sockets(helper).is_empty());
     let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
     assert!(holds(&memory_of(factory)), "the control: it would be found");
     let mut readable = 0;
     for pid in sandboxed {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        assert!(environment.iter().all(|byte| *byte == 0), "the environment of {pid}");
+        for words in ["environ", "cmdline"] {
+            let words = std::fs::read(format!("/proc/{pid}/{words}")).unwrap_or_default();
+            assert!(words.iter().all(|byte| *byte == 0), "{pid}: {words:?}");
+        }
+        let shared = sockets(pid).intersection(&sockets(helper)).count();
+        assert!(pid == helper || shared == 0, "{pid} has {shared} sockets of the helper");
         let memory = memory_of(pid);
         readable += usize::from(!memory.is_empty());
         assert!(!holds(&memory), "the memory of {pid}");
@@ -135,6 +155,64 @@ fn the_helper_has_nothing_of_the_callers() {
     running.wait().unwrap();
     assert!(vanishes(&word, Duration::from_secs(5)));
     place.leaves_nothing();
+}
+
+#[test]
+fn who_does_not_read_holds_up_neither_a_signal_nor_a_limit() {
+    use std::io::Read as _;
+    let place = Place::new();
+    let start = |timeout: &str| {
+        let mut running = place
+            .factory(&["exec", "--repo=repository", timeout, "--", "yes"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0; 1];
+        running.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+        running
+    };
+    let mut running = start("--timeout=60s");
+    // Long enough for the pipe to be full, which holds 64 KiB.
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    let pid = nix::unistd::Pid::from_raw(running.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(143));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+
+    let mut running = start("--timeout=1s");
+    let patience = Instant::now() + Duration::from_secs(20);
+    let runs = |pid: u32| {
+        let command =
+            |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "yes\n");
+        descendants(pid as i32).iter().any(command)
+    };
+    while runs(running.id()) {
+        assert!(Instant::now() < patience, "the limit is kept although nobody reads");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (mut out, mut err) = (Vec::new(), String::new());
+    running.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+    running.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(1), "{err}");
+    assert!(err.contains("wall"), "{err}");
+    assert!(
+        out.len() > 64 << 10,
+        "what was written before is not lost: {}",
+        out.len()
+    );
+    place.leaves_nothing();
+}
+
+#[test]
+fn pending_signals_are_few_because_the_kernel_counts_them_for_the_operator() {
+    let ended = Place::new().exec(&["--", "bash", "-c", "ulimit -i; ulimit -Hi"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_slice()),
+        (Some(0), b"1024\n1024\n".as_slice()),
+        "{ended:#?}"
+    );
 }
 
 #[test]
