@@ -111,7 +111,8 @@ pub(super) fn put_on_top(job: &Job, view: &View, layers: &[OwnedFd]) -> Result<P
 }
 
 /// A `/proc` of the new pid namespace. The first options that the kernel takes win: `subset=pid` and named `hidepid` values
-/// exist since Linux 5.8. Source: proc(5), "Mount options".
+/// exist since Linux 5.8. `ptraceable` hides what `invisible` does, but from members of group 0 as well.
+/// Source: proc(5), "Mount options"; `fs/proc/base.c`, `has_pid_permissions()`.
 pub(super) fn own_proc() -> Result<(), LayerFailure> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let attempt = |options: &str| {
@@ -123,7 +124,7 @@ pub(super) fn own_proc() -> Result<(), LayerFailure> {
             Some(options),
         )
     };
-    attempt("hidepid=invisible,subset=pid")
+    attempt("hidepid=ptraceable,subset=pid")
         .or_else(|_| attempt("hidepid=2"))
         .step("mount a private /proc")
 }

@@ -322,7 +322,12 @@ fn the_run(teller: &mut Teller) {
     // Only where the slot has put its own tmpfs: elsewhere these would be the host's directories.
     if let Some(scratch) = scratch().filter(|scratch| scratch.join("own-proc").is_dir()) {
         let place = scratch.join("own-proc");
-        proc(teller, "view.proc_subset", &place, Some("hidepid=invisible,subset=pid"));
+        proc(
+            teller,
+            "view.proc_subset",
+            &place,
+            Some("hidepid=ptraceable,subset=pid"),
+        );
         proc(teller, "view.proc_hidepid", &place, Some("hidepid=2"));
         layers(teller, &scratch.join("backstage"));
     }

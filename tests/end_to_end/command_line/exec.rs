@@ -216,6 +216,15 @@ fn pending_signals_are_few_because_the_kernel_counts_them_for_the_operator() {
 }
 
 #[test]
+fn the_first_process_is_hidden_also_from_members_of_group_0() {
+    let shown = Place::new().exec(&["--", "sh", "-c", "grep ^proc /proc/self/mounts; echo /proc/[0-9]*"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    // Of the values of this option, the one that makes no exception for a group.
+    assert!(shown.contains("hidepid=ptraceable,subset=pid"), "{shown}");
+    assert!(!shown.split_whitespace().any(|word| word == "/proc/1"), "{shown}");
+}
+
+#[test]
 fn output_arrives_while_the_command_runs() {
     use std::io::Read as _;
     let place = Place::new();
